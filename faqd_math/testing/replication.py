@@ -1,0 +1,57 @@
+"""Tests of what holds in probability: many replications, a stated false-alarm rate.
+
+A true statement fails one of these tests with probability ``false_alarm``, to the accuracy of the
+central limit theorem for means and variances (use 2,000 replications or more) and exactly for
+rates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from faqd_math._validation import Array
+
+
+def assert_mean(samples: Array, expected: float, *, false_alarm: float = 1e-6) -> None:
+    """Assert that independent samples (n,) have the expected mean (central limit theorem)."""
+    _assert_estimate(
+        "mean", samples.mean(), samples.std(ddof=1) / np.sqrt(len(samples)), expected, false_alarm
+    )
+
+
+def assert_variance(samples: Array, expected: float, *, false_alarm: float = 1e-6) -> None:
+    """Assert that independent samples (n,) have the expected variance (central limit theorem).
+
+    The standard error of s² is √((m₄ − s⁴(n−3)/(n−1))/n), with the fourth central moment m₄
+    taken from the samples.
+    """
+    n = len(samples)
+    variance = samples.var(ddof=1)
+    fourth_moment = ((samples - samples.mean()) ** 4).mean()
+    standard_error = np.sqrt((fourth_moment - variance**2 * (n - 3) / (n - 1)) / n)
+    _assert_estimate("variance", variance, standard_error, expected, false_alarm)
+
+
+def assert_rate_at_most(hits: int, trials: int, bound: float, *, false_alarm: float = 1e-6) -> None:
+    """Assert that an event's probability is at most ``bound`` (exact binomial test)."""
+    p_value = stats.binomtest(int(hits), trials, min(bound, 1.0), alternative="greater").pvalue
+    if p_value < false_alarm:
+        raise AssertionError(
+            f"{hits} of {trials} replications, a rate of {hits / trials:.3g}, exceed the bound "
+            f"{bound:.3g}: p = {p_value:.1e}, below the false-alarm rate {false_alarm:.0e}."
+        )
+
+
+def _assert_estimate(
+    what: str, estimate: float, standard_error: float, expected: float, false_alarm: float
+) -> None:
+    # A few units of rounding: samples may be equal, and then their spread is rounding only.
+    slack = 64 * np.finfo(float).eps * abs(expected)
+    limit = stats.norm.isf(false_alarm / 2) * standard_error + slack
+    if not abs(estimate - expected) <= limit:
+        raise AssertionError(
+            f"the {what} over replications is {estimate:.6g}, expected {expected:.6g}: off by "
+            f"{abs(estimate - expected):.2g}, where {limit:.2g} is allowed at a false-alarm rate "
+            f"of {false_alarm:.0e}."
+        )
