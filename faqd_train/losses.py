@@ -1,0 +1,264 @@
+"""Feature affinity loss (FA), exact, and its randomised approximation (FFA), differentiable (§1).
+
+The loss and its closed-form gradient (I8, I9) are computed together in the forward pass; autograd
+keeps that gradient, and neither unit pixels nor an N×N matrix, until backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NoReturn
+
+import torch
+from torch import Tensor
+
+from faqd_train._affinity import (
+    Totals,
+    accumulation_dtype,
+    exact,
+    normalisation_pullback,
+    projected,
+    unit_pixel_pair,
+)
+from faqd_train._validation import check_choice, check_finite, check_pair, check_probes
+from faqd_train.probes import ProbeLaw, sample_probes
+
+__all__ = ["fa_loss", "ffa_loss", "sample_probes"]
+
+Method = Literal["auto", "gram", "direct"]
+Order = Literal[1, 2]
+Reduction = Literal["mean", "sum", "none"]
+
+
+def fa_loss(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    order: Order = 2,
+    method: Method = "auto",
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Exact feature affinity loss of the gap A = S_student − S_teacher (§1, I3–I5, I8).
+
+    Parameters
+    ----------
+    student, teacher : tensor (C, H, W) or (B, C, H, W)
+        Feature maps on one device; float64, float32, bfloat16 or float16, and not necessarily
+        the same: each is converted exactly to float64 (float32 on MPS, which has no float64), in
+        which everything is computed. Channels may differ; a teacher of another size is resized
+        to the student's, bilinearly with aligned corners.
+    order : {2, 1}
+        2: ‖A‖_F²/N². 1: Σ|A_ij|/N², whose gradient is a subgradient.
+    method : {"auto", "gram", "direct"}
+        gram uses I4, O(NC²) work and no N×N matrix. direct forms A, O(N²C) work, in blocks of
+        rows of bounded memory. auto takes the one with fewer multiply-adds. Order 1 has no other
+        exact path than direct.
+    reduction : {"mean", "sum", "none"}
+        Over the samples of a batch.
+
+    Returns
+    -------
+    tensor (), or (B,) with reduction "none" on a batch
+        float64 if one of the maps is, else float32.
+
+    Raises
+    ------
+    TypeError
+        If a map is no tensor or not floating.
+    RuntimeError
+        In backward, with ``create_graph=True``.
+    ValueError
+        If a map has another rank, is empty, NaN or infinite, the batches or devices differ, the
+        teacher requires a gradient, an option is unknown, or order 1 is asked of gram.
+
+    Notes
+    -----
+    Only the student is differentiated, and once: ``create_graph=True`` raises. Its gradient has
+    its own dtype and is exactly 0 at dead pixels. It grows as 1/‖F_i‖, and where that exceeds
+    the dtype's range it becomes infinite, so that loss scaling sees it.
+
+    The error relative to the exact loss of the given maps is of order u·√(s/μ) with
+    s = ‖S_s‖² + ‖S_t‖², μ = ‖A‖_F² and u = 2⁻⁵³, by either method: where μ < 10⁻⁴·s the Gram
+    identity, whose error is u·s/μ, gives way to the spectrum form R J Rᵀ (§5). At order 1 it is
+    of order u/L₁. The result is then rounded to its dtype. It is never negative.
+
+    A call waits for an accelerator to see whether Gram cancels, and whether the result is finite,
+    which stands for a check of the inputs.
+
+    Examples
+    --------
+    Affinities of two pixels, once parallel and once orthogonal: two of four entries differ by 1.
+
+    >>> parallel, orthogonal = torch.ones(1, 1, 2), torch.eye(2).reshape(2, 1, 2)
+    >>> fa_loss(parallel, orthogonal), fa_loss(parallel, orthogonal, order=1)
+    (tensor(0.5000), tensor(0.5000))
+    """
+    check_choice(order, "order", (1, 2))
+    check_choice(method, "method", ("auto", "gram", "direct"))
+    check_choice(reduction, "reduction", ("mean", "sum", "none"))
+    if order == 1 and method == "gram":
+        raise ValueError(
+            "method is 'gram' with order 1, which only 'direct' computes: use method='auto'."
+        )
+    student, teacher = check_pair(student, teacher)
+    return _loss(student, teacher, partial(exact, order=order, method=method), reduction)
+
+
+def ffa_loss(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    k: int = 15,
+    order: Order = 2,
+    law: ProbeLaw = "gaussian",
+    generator: torch.Generator | None = None,
+    probes: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Fast feature affinity loss: FA seen through k random probes Z (§1, I7, I9, P1).
+
+    Order 2: ‖AZ‖_F²/(kN²), an unbiased estimate of FA. Order 1: Σ_j‖A z_j‖₁/(kN²), which
+    estimates √(2/π) times the (2,1)-norm of A over N², not FA of order 1 (P9).
+    Computed as Xᵀ(XZ) − Yᵀ(YZ): no N×N matrix, O(NkC).
+
+    Parameters
+    ----------
+    student, teacher : tensor (C, H, W) or (B, C, H, W)
+        As in `fa_loss`.
+    k : int
+        Probes to draw; at most N for orthogonal ones. Not read where probes are given.
+    order : {2, 1}
+        The norm, as above.
+    law : {"gaussian", "rademacher", "sphere", "orthogonal"}
+        As in `sample_probes`. Not read where probes are given.
+    generator : torch.Generator, optional
+        Draws fresh probes at every call, independently for every sample: one matrix shared by
+        the batch can have B times the variance (P6). On any device: the probes are moved.
+    probes : tensor (N, k) or (B, N, k), optional
+        The probes themselves, shared by the batch or one matrix a sample. Give either these or
+        a generator. Training against fixed probes can drive FFA to zero while FA stays.
+    reduction : {"mean", "sum", "none"}
+        Over the samples of a batch.
+
+    Returns
+    -------
+    tensor (), or (B,) with reduction "none" on a batch
+        float64 if one of the maps is, else float32.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `fa_loss` and `sample_probes`; and if both or neither of generator and probes are
+        given, or the probes do not fit the student's pixels, batch or device.
+
+    Notes
+    -----
+    Gradient, dead pixels and dtypes are as in `fa_loss`. The error relative to the exact FFA of
+    the given maps is of order u·√(s/μ), as there. A call waits for an accelerator once, to see
+    whether the result is finite.
+
+    Examples
+    --------
+    N orthogonal probes give FA exactly (I7):
+
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> student, teacher = torch.randn(2, 3, 4, 4, generator=generator)
+    >>> fast = ffa_loss(student, teacher, k=16, law="orthogonal", generator=generator)
+    >>> bool(torch.isclose(fast, fa_loss(student, teacher)))
+    True
+    """
+    check_choice(order, "order", (1, 2))
+    check_choice(reduction, "reduction", ("mean", "sum", "none"))
+    student, teacher = check_pair(student, teacher)
+    if generator is not None and probes is not None:
+        raise ValueError(
+            "both generator and probes were given; one of them is accepted: pass the generator "
+            "to draw fresh probes, or the probes themselves."
+        )
+    if probes is not None:
+        z = check_probes(probes, student)
+    elif generator is not None:
+        z = sample_probes(
+            student.shape[-2] * student.shape[-1],
+            k,
+            law=law,
+            generator=generator,
+            batch=len(student) if student.ndim == 4 else None,
+            dtype=accumulation_dtype(student.device),
+            device=student.device,
+        )
+    else:
+        raise ValueError(
+            "neither generator nor probes was given; one of them is needed: pass "
+            "generator=torch.Generator().manual_seed(seed) and keep it from call to call."
+        )
+    z = z.to(accumulation_dtype(student.device))
+    return _loss(student, teacher, partial(projected, z=z, order=order), reduction, probes)
+
+
+def _loss(
+    student: Tensor,
+    teacher: Tensor,
+    path: Callable[..., Totals],
+    reduction: str,
+    probes: Tensor | None = None,
+) -> Tensor:
+    """Normalise, take a path's totals and gradient, divide by N², reduce."""
+    x, y, norms = unit_pixel_pair(student.detach(), teacher)
+    with_gradient = student.requires_grad and torch.is_grad_enabled()
+    totals, gradient = path(x, y, with_gradient=with_gradient)
+    values = totals / x.shape[-1] ** 2
+    if gradient is not None:
+        pullback = normalisation_pullback(gradient / x.shape[-1] ** 2, x, norms)
+        values = _with_gradient(values, student, *pullback)
+    if student.ndim == 3:
+        loss = values[0]
+    elif reduction == "none":
+        loss = values
+    else:
+        loss = values.mean() if reduction == "mean" else values.sum()
+    single = torch.promote_types(student.dtype, teacher.dtype)
+    loss = loss.to(torch.promote_types(single, torch.float32))
+    if not torch.isfinite(loss.detach()).all():
+        _refuse(student, teacher, probes)
+    return loss
+
+
+def _refuse(student: Tensor, teacher: Tensor, probes: Tensor | None) -> NoReturn:
+    """Name the input that made the loss NaN or infinite."""
+    check_finite(student, "student")
+    check_finite(teacher, "teacher")
+    if probes is not None:
+        check_finite(probes, "probes")
+    raise ValueError(
+        "probes are so large that the loss overflows; entries of unit variance are accepted: "
+        "draw them with sample_probes."
+    )
+
+
+class _WithGradient(torch.autograd.Function):
+    """Give values (B,) the gradient by the student that was computed along with them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, student: Tensor, tangent: Tensor, norms: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(tangent, norms)
+        ctx.shape, ctx.dtype = student.shape, student.dtype
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[None, Tensor, None, None]:
+        # once_differentiable would take the gradient for a constant, and say nothing.
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "create_graph=True was asked of a loss that is differentiated only once; "
+                "create_graph=False is accepted: leave the option out."
+            )
+        tangent, norms = ctx.saved_tensors
+        gradient = outer[:, None, None] * tangent / norms
+        return None, gradient.reshape(ctx.shape).to(ctx.dtype), None, None
+
+
+_with_gradient: Callable[..., Tensor] = _WithGradient.apply

@@ -1,0 +1,107 @@
+"""Random probe matrices Z, isotropic: E zzᵀ = I (§1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from faqd_train._validation import check_choice, check_count, check_generator
+
+ProbeLaw = Literal["gaussian", "rademacher", "sphere", "orthogonal"]
+Shape = tuple[int, ...]
+
+
+def _gaussian(shape: Shape, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
+
+
+def _rademacher(shape: Shape, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    bits = torch.randint(2, shape, generator=generator, device=generator.device, dtype=dtype)
+    return 2 * bits - 1
+
+
+def _sphere(shape: Shape, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    z = _gaussian(shape, generator, dtype)
+    return shape[-2] ** 0.5 * z / torch.linalg.vector_norm(z, dim=-2, keepdim=True)
+
+
+def _orthogonal(shape: Shape, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    # Q is Haar distributed only once the signs of R's diagonal are given back to its columns
+    # (Mezzadri 2007, arXiv math-ph/0609050).
+    q, r = torch.linalg.qr(_gaussian(shape, generator, dtype))
+    diagonal = r.diagonal(dim1=-2, dim2=-1)
+    return shape[-2] ** 0.5 * q * torch.ones_like(diagonal).copysign(diagonal).unsqueeze(-2)
+
+
+_SAMPLERS: dict[str, Callable[[Shape, torch.Generator, torch.dtype], Tensor]] = {
+    "gaussian": _gaussian,
+    "rademacher": _rademacher,
+    "sphere": _sphere,
+    "orthogonal": _orthogonal,
+}
+PROBE_LAWS = tuple(_SAMPLERS)
+
+
+def sample_probes(
+    n: int,
+    k: int,
+    *,
+    law: ProbeLaw = "gaussian",
+    generator: torch.Generator,
+    batch: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Draw k probes for maps of n pixels (§1).
+
+    Parameters
+    ----------
+    n : int
+        Pixels N = H·W of the student's map.
+    k : int
+        Probes; at most n for orthogonal ones.
+    law : {"gaussian", "rademacher", "sphere", "orthogonal"}
+        Standard normal entries; random signs; uniform on the sphere of radius √n; √n times
+        Haar-distributed orthonormal columns.
+    generator : torch.Generator
+        The caller's generator; no global state is read or written. The draw happens on its
+        device, so that a CPU generator gives the same probes whatever the device of the maps.
+    batch : int, optional
+        Draw independent probes for this many samples.
+    dtype : torch.float64 or torch.float32
+        Of the draw and the result.
+    device : device, optional
+        Where the probes are moved to; the generator's own by default.
+
+    Returns
+    -------
+    tensor (n, k) or (batch, n, k)
+
+    Raises
+    ------
+    TypeError
+        If n, k or batch is no integer, or generator no torch.Generator.
+    ValueError
+        If n, k or batch is below 1, law or dtype unknown, or k > n for orthogonal probes.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> z = sample_probes(9, 4, law="orthogonal", generator=generator)
+    >>> bool(torch.allclose(z.mT @ z, 9 * torch.eye(4, dtype=z.dtype)))
+    True
+    """
+    n, k = check_count(n, "n"), check_count(k, "k")
+    check_choice(law, "law", PROBE_LAWS)
+    check_choice(dtype, "dtype", (torch.float64, torch.float32))
+    check_generator(generator)
+    if law == "orthogonal" and k > n:
+        raise ValueError(
+            f"k is {k}, but orthogonal probes of {n} pixels allow k <= {n}: "
+            f"lower k or choose another law."
+        )
+    leading = () if batch is None else (check_count(batch, "batch"),)
+    return _SAMPLERS[law]((*leading, n, k), generator, dtype).to(device or generator.device)

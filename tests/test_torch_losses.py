@@ -1,0 +1,218 @@
+"""The torch losses against the NumPy reference: values and gradients, whatever the maps."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import faqd_math as fm
+from faqd_math.features import resize_bilinear
+from faqd_math.testing import feature_pairs, probes_for
+from faqd_train.losses import fa_loss, ffa_loss
+
+UNIT_ROUNDOFF = np.finfo(np.float64).eps / 2
+RELATIVE = 1e-10
+EXACT_PATHS = [(2, "auto"), (2, "gram"), (2, "direct"), (1, "auto"), (1, "direct")]
+REDUCTIONS = ["mean", "sum"]
+
+
+@st.composite
+def pairs_with_probes(draw):
+    student, teacher = draw(feature_pairs())
+    return student, teacher, draw(probes_for(student))
+
+
+def samples_of(maps):
+    return maps if maps.ndim == 4 else maps[np.newaxis]
+
+
+def pixels_of(maps):
+    return maps.shape[-2] * maps.shape[-1]
+
+
+def gap_rounding(student, teacher):
+    """Return what rounding explains in an entry of the gap, both implementations together.
+
+    A cosine is off by at most (2C + 8)u, and by 2Nu more where products are regrouped; the gap
+    has two, and there are two implementations. Interpolation may lose a factor 100: the teachers
+    drawn keep at least 1e-2 of each pixel.
+    """
+    terms = 2 * max(student.shape[-3], teacher.shape[-3]) + 8 + 2 * pixels_of(student)
+    resized = 1 if student.shape[-2:] == teacher.shape[-2:] else 100
+    return 4 * terms * UNIT_ROUNDOFF * resized
+
+
+def assert_values_match(actual, expected, order, floor):
+    """Compare the 1/order-th powers: they are norms of the gap, so they inherit its error."""
+    error = np.abs(np.power(actual, 1 / order) - np.power(expected, 1 / order))
+    allowed = RELATIVE / order * np.power(expected, 1 / order) + floor
+    if not np.all(error <= allowed):
+        raise AssertionError(f"values: {actual} against {expected}, off by {error} > {allowed}")
+
+
+def assert_gradients_match(actual, expected, student, floor):
+    """Compare ‖F_i‖·g_i, which has no units, relative to the largest of its sample."""
+    norms = np.linalg.norm(samples_of(student), axis=1, keepdims=True)
+    error = np.linalg.norm(norms * samples_of(actual - expected), axis=1)
+    size = np.linalg.norm(norms * samples_of(expected), axis=1)
+    allowed = RELATIVE * size.max(axis=(1, 2), keepdims=True) + floor
+    if not np.all(error <= allowed):
+        raise AssertionError(f"gradients: off by {error.max()} > {np.max(allowed)}")
+
+
+def assert_fa_matches(loss, student, teacher, order=2, reduction="mean"):
+    """Hold a differentiable exact FA against the reference."""
+    rounding = gap_rounding(student, teacher)
+    n = pixels_of(student)
+    value, gradient = value_and_gradient(loss, student, teacher, reduction=reduction)
+    expected = fm.fa_loss(student, teacher, order=order, reduction=reduction)
+    # A sum over the batch adds up its samples' errors.
+    assert_values_match(value, expected, order, len(samples_of(student)) * rounding)
+    expected = fm.fa_gradient(student, teacher, order=order, reduction=reduction)
+    # |(4/N²)·X ΔA| ≤ 4/N times the error of an entry, four times over for the projection.
+    floor = 16 / n * rounding
+    if order == 1:
+        floor = floor + undecided_signs(student, teacher, rounding)
+    assert_gradients_match(gradient, expected, student, floor)
+
+
+def undecided_signs(student, teacher, rounding):
+    """Return, per pixel (B, H, W), what the signs of entries at rounding level may change.
+
+    Each adds ±(2/N²)·x_j. Diagonal entries do not count: x_i itself is projected out.
+    """
+    batch = samples_of(student)
+    teacher = resize_bilinear(samples_of(teacher), batch.shape[2:])
+    undecided = np.abs(fm.affinity(batch) - fm.affinity(teacher)) <= rounding
+    undecided &= np.any(batch != 0, axis=1).reshape(len(batch), 1, -1)
+    undecided &= ~np.eye(pixels_of(batch), dtype=bool)
+    return 4 / pixels_of(batch) ** 2 * undecided.sum(axis=2).reshape(len(batch), *batch.shape[2:])
+
+
+def assert_ffa_matches(loss, student, teacher, probes, order=2, reduction="mean"):
+    """Hold a differentiable FFA with given probes against the reference."""
+    n, k = probes.shape[-2:]
+    largest = np.abs(probes).max()
+    # An entry of AZ adds up N entries of A times those of Z.
+    rounding = gap_rounding(student, teacher) * n * largest
+    loss = partial(loss, probes=torch.from_numpy(probes))
+    value, gradient = value_and_gradient(loss, student, teacher, reduction=reduction)
+    expected = fm.ffa_loss(student, teacher, probes, order=order, reduction=reduction)
+    assert_values_match(value, expected, order, len(samples_of(student)) * rounding)
+    expected = fm.ffa_gradient(student, teacher, probes, order=order, reduction=reduction)
+    floor = 16 / n * rounding * n * largest
+    if order == 1:
+        # A sign of AZ at rounding level moves column i by x_i·z_ij and (XZ)_j, ‖(XZ)_j‖ ≤ N|z|.
+        batch = samples_of(student)
+        teacher = resize_bilinear(samples_of(teacher), batch.shape[2:])
+        az = (fm.affinity(batch) - fm.affinity(teacher)) @ probes
+        alive = np.any(batch != 0, axis=1).reshape(len(batch), -1, 1)
+        undecided = np.count_nonzero((np.abs(az) <= rounding) & alive)
+        floor += undecided * 2 / (k * n**2) * (1 + n) * largest
+    assert_gradients_match(gradient, expected, student, floor)
+
+
+def value_and_gradient(loss, student, teacher, reduction):
+    features = torch.from_numpy(student).clone().requires_grad_()
+    value = loss(features, torch.from_numpy(teacher), reduction=reduction)
+    value.backward()
+    return value.item(), features.grad.numpy()
+
+
+@pytest.mark.parametrize(("order", "method"), EXACT_PATHS)
+@given(pair=feature_pairs(), reduction=st.sampled_from(REDUCTIONS))
+def test_fa_equals_the_reference_in_value_and_gradient(order, method, pair, reduction):
+    assert_fa_matches(partial(fa_loss, order=order, method=method), *pair, order, reduction)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@given(drawn=pairs_with_probes(), reduction=st.sampled_from(REDUCTIONS))
+def test_ffa_equals_the_reference_in_value_and_gradient(order, drawn, reduction):
+    assert_ffa_matches(partial(ffa_loss, order=order), *drawn, order, reduction)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@given(drawn=pairs_with_probes())
+def test_reduction_none_gives_the_value_of_every_sample(order, drawn):
+    student, teacher, probes = drawn
+    rounding = gap_rounding(student, teacher)
+    maps = torch.from_numpy(student), torch.from_numpy(teacher)
+    exact = fa_loss(*maps, order=order, reduction="none").numpy()
+    expected = fm.fa_loss(student, teacher, order=order, reduction="none")
+    assert exact.shape == student.shape[:-3]
+    assert_values_match(exact, expected, order, rounding)
+    fast = ffa_loss(*maps, order=order, reduction="none", probes=torch.from_numpy(probes)).numpy()
+    expected = fm.ffa_loss(student, teacher, probes, order=order, reduction="none")
+    assert fast.shape == student.shape[:-3]
+    floor = rounding * pixels_of(student) * np.abs(probes).max()
+    assert_values_match(fast, expected, order, floor)
+
+
+def naive_fa(student, teacher, *, reduction, epsilon=0.0, teacher_epsilon=0.0):
+    """FA of order 2 by autograd and an N×N matrix, for maps of one size without dead pixels."""
+
+    def cosines(maps, epsilon):
+        pixels = maps.flatten(2)
+        unit = pixels / (pixels.norm(dim=1, keepdim=True) + epsilon)
+        return unit.mT @ unit
+
+    gap = cosines(student, epsilon) - cosines(teacher, teacher_epsilon)
+    values = gap.square().mean(dim=(1, 2))
+    return values.mean() if reduction == "mean" else values.sum()
+
+
+def with_gradient_of(value, gradient):
+    """Return the first's value with the second's gradient."""
+    return value.detach() + gradient - gradient.detach()
+
+
+PLANTED_ERRORS = {
+    "an ε in the norm": lambda s, t, reduction: naive_fa(
+        s, t, reduction=reduction, epsilon=1e-5, teacher_epsilon=1e-5
+    ),
+    "an ε in the teacher's norm, of 1e-8": lambda s, t, reduction: naive_fa(
+        s, t, reduction=reduction, teacher_epsilon=1e-8
+    ),
+    "a sum instead of a mean": lambda s, t, reduction: naive_fa(  # noqa: ARG005 (the error)
+        s, t, reduction="sum"
+    ),
+    "a missing factor 2 in the gradient": lambda s, t, reduction: with_gradient_of(
+        fa_loss(s, t, reduction=reduction), fa_loss(s, t, reduction=reduction) / 2
+    ),
+    "a gradient off by 1e-9": lambda s, t, reduction: with_gradient_of(
+        fa_loss(s, t, reduction=reduction), fa_loss(s, t, reduction=reduction) * (1 + 1e-9)
+    ),
+    "a value off by 1e-9": lambda s, t, reduction: with_gradient_of(
+        fa_loss(s, t, reduction=reduction) * (1 + 1e-9), fa_loss(s, t, reduction=reduction)
+    ),
+    "a root at order 2": lambda s, t, reduction: fa_loss(s, t, reduction=reduction).sqrt(),
+}
+
+
+def test_parity_check_accepts_an_independent_implementation():
+    student, teacher = np.random.default_rng(0).standard_normal((2, 3, 5, 4, 4))
+    assert_fa_matches(naive_fa, student, teacher)
+
+
+@pytest.mark.parametrize("error", PLANTED_ERRORS)
+def test_parity_check_catches(error):
+    student, teacher = np.random.default_rng(0).standard_normal((2, 3, 5, 4, 4))
+    with pytest.raises(AssertionError, match=r"values|gradients"):
+        assert_fa_matches(PLANTED_ERRORS[error], student, teacher)
+
+
+@pytest.mark.parametrize("factor", [2.0, 1 + 1e-9])
+def test_ffa_parity_check_catches_probes_of_another_scale(factor):
+    rng = np.random.default_rng(0)
+    student, teacher = rng.standard_normal((2, 3, 5, 4, 4))
+    probes = fm.sample_probes(16, 5, rng=rng)
+    assert_ffa_matches(ffa_loss, student, teacher, probes)
+
+    def planted(student, teacher, *, probes, reduction):
+        return ffa_loss(student, teacher, probes=factor * probes, reduction=reduction)
+
+    with pytest.raises(AssertionError, match="values"):
+        assert_ffa_matches(planted, student, teacher, probes)

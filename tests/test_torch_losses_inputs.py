@@ -1,0 +1,147 @@
+"""Bad input of the torch losses: one sentence each, and never NaN out."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from faqd_train.losses import fa_loss, ffa_loss
+
+MAPS = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+PROBES = torch.ones(16, 2)
+LOSSES = {"fa": fa_loss, "ffa": partial(ffa_loss, probes=PROBES)}
+
+
+def with_entry(maps, value):
+    maps = maps.clone()
+    maps.view(-1)[-1] = value
+    return maps
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("student", "teacher", "error", "message"),
+    [
+        (MAPS.numpy(), MAPS, TypeError, "student is a ndarray; a torch tensor is accepted"),
+        (MAPS, None, TypeError, "teacher is a NoneType; a torch tensor is accepted"),
+        (MAPS.int(), MAPS, TypeError, r"student has dtype torch\.int32; float64, float32"),
+        (MAPS, MAPS.to(torch.complex64), TypeError, r"teacher has dtype torch\.complex64"),
+        (MAPS[0, 0], MAPS, ValueError, r"student has shape \(4, 4\); \(C, H, W\) or"),
+        (MAPS[:0], MAPS[:0], ValueError, r"student has shape \(0, 3, 4, 4\), which is empty"),
+        (MAPS, MAPS[..., :0], ValueError, r"teacher has shape \(2, 3, 4, 0\), which is empty"),
+        (MAPS, MAPS[:1], ValueError, r"teacher \(1, 3, 4, 4\); both must be single maps or"),
+        (MAPS[:1], MAPS[0], ValueError, r"teacher \(3, 4, 4\); both must be single maps or"),
+        (MAPS, MAPS.to("meta"), ValueError, "teacher is on meta and student on cpu; one device"),
+        (
+            MAPS,
+            MAPS.clone().requires_grad_(),
+            ValueError,
+            r"teacher requires a gradient, .* pass teacher\.detach\(\)",
+        ),
+    ],
+)
+def test_bad_maps_are_refused(loss, student, teacher, error, message):
+    with pytest.raises(error, match=message):
+        LOSSES[loss](student, teacher)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "fa direct", "fa order 1", "ffa order 1"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_nan_and_infinity_are_refused_by_name(loss, value, reduction, name):
+    variants = LOSSES | {
+        "fa direct": partial(fa_loss, method="direct"),
+        "fa order 1": partial(fa_loss, order=1),
+        "ffa order 1": partial(ffa_loss, order=1, probes=PROBES),
+    }
+    maps = {"student": MAPS, "teacher": MAPS.flip(3)} | {name: with_entry(MAPS, value)}
+    with pytest.raises(ValueError, match=f"{name} holds 1 entries that are NaN or infinite"):
+        variants[loss](**maps, reduction=reduction)
+
+
+def test_nan_in_an_otherwise_dead_pixel_is_refused():
+    student = torch.zeros(3, 4, 4)
+    with pytest.raises(ValueError, match="student holds 1 entries"):
+        fa_loss(with_entry(student, torch.nan), MAPS[0])
+
+
+def test_nan_is_refused_even_where_resizing_would_skip_it():
+    teacher = torch.ones(3, 9, 9)
+    teacher[0, 1, 1] = torch.nan
+    with pytest.raises(ValueError, match="teacher holds 1 entries"):
+        fa_loss(torch.ones(3, 2, 2), teacher)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"order": 3}, "order is 3; accepted are 1, 2"),
+        ({"reduction": "max"}, "reduction is 'max'; accepted are 'mean', 'sum', 'none'"),
+    ],
+)
+def test_unknown_options_are_refused(loss, options, message):
+    with pytest.raises(ValueError, match=message):
+        LOSSES[loss](MAPS, MAPS, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "fast"}, "method is 'fast'; accepted are 'auto', 'gram', 'direct'"),
+        ({"method": "gram", "order": 1}, "method is 'gram' with order 1, which only 'direct'"),
+    ],
+)
+def test_unknown_methods_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        fa_loss(MAPS, MAPS, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ValueError, "neither generator nor probes was given"),
+        (
+            {"probes": PROBES, "generator": torch.Generator()},
+            ValueError,
+            "both generator and probes were given",
+        ),
+        ({"generator": 0}, TypeError, r"generator is a int; a torch\.Generator is accepted"),
+        (
+            {"generator": np.random.default_rng(0)},
+            TypeError,
+            r"generator is a Generator; a torch\.Generator is accepted",
+        ),
+        ({"generator": torch.Generator(), "k": 0}, ValueError, "k is 0; an integer of at least 1"),
+        ({"generator": torch.Generator(), "law": "x"}, ValueError, "law is 'x'; accepted are"),
+        (
+            {"generator": torch.Generator(), "law": "orthogonal", "k": 17},
+            ValueError,
+            "k is 17, but orthogonal probes of 16 pixels allow k <= 16",
+        ),
+        ({"probes": PROBES.int()}, TypeError, r"probes has dtype torch\.int32"),
+        ({"probes": PROBES[:4]}, ValueError, r"probes has shape \(4, 2\), but the student has 16"),
+        ({"probes": PROBES[:, :0]}, ValueError, r"probes has shape \(16, 0\), but"),
+        ({"probes": PROBES[:, 0]}, ValueError, r"probes has shape \(16,\), but"),
+        ({"probes": PROBES.expand(3, 16, 2)}, ValueError, r"probes has shape \(3, 16, 2\), but"),
+        ({"probes": PROBES.to("meta")}, ValueError, "probes is on meta and student on cpu"),
+        (
+            {"probes": PROBES.clone().requires_grad_()},
+            ValueError,
+            "probes requires a gradient, but the loss differentiates the student only",
+        ),
+        ({"probes": with_entry(PROBES, torch.nan)}, ValueError, "probes holds 1 entries that are"),
+        ({"probes": PROBES * 1e30}, ValueError, "probes are so large that the loss overflows"),
+    ],
+)
+def test_bad_probes_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        ffa_loss(MAPS, MAPS.flip(3), **options)
+
+
+def test_a_teacher_that_requires_a_gradient_is_accepted_without_grad_mode():
+    teacher = MAPS.clone().requires_grad_()
+    with torch.no_grad():
+        assert torch.equal(fa_loss(MAPS.flip(3), teacher), fa_loss(MAPS.flip(3), MAPS))

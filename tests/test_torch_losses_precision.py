@@ -1,0 +1,217 @@
+"""Rounding in the torch losses (§5): every dtype, nearly equal maps, an oracle of 50 digits."""
+
+from functools import partial
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+
+import faqd_math as fm
+from faqd_train import _affinity
+from faqd_train.losses import fa_loss, ffa_loss
+
+UNIT_ROUNDOFF = 2.0**-53
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+# Unit roundoff of a gradient, which has the student's dtype.
+GRADIENT_ROUNDOFF = dict(zip(DTYPES, [2.0**-53, 2.0**-24, 2.0**-8, 2.0**-11], strict=True))
+GAPS = [10.0**-e for e in range(9)]
+EXACT = {
+    "auto": (fa_loss, 2),
+    "gram": (partial(fa_loss, method="gram"), 2),
+    "direct": (partial(fa_loss, method="direct"), 2),
+    "order 1": (partial(fa_loss, order=1), 1),
+}
+
+
+def maps_with_gap(gap, dtype):
+    """Return a student and a teacher whose cosines differ by about ``gap``, exact in ``dtype``.
+
+    They differ in one channel of half of the pixels, where the student has zeros: a small number
+    is exact in every format, a small difference of large ones is not. The factor 2¹⁰ keeps the
+    smallest within float16.
+    """
+    rng = np.random.default_rng(0)
+    student = 2.0**10 * rng.standard_normal((4, 3, 4))
+    student[0, :, :2] = 0
+    teacher = student.copy()
+    teacher[0, :, :2] = gap * 2.0**10 * rng.standard_normal((3, 2))
+    return torch.from_numpy(student).to(dtype), torch.from_numpy(teacher).to(dtype)
+
+
+def as_numpy(maps):
+    return maps.detach().double().numpy()
+
+
+def gap_in_50_digits(student, teacher):
+    """Return A as an mpmath matrix."""
+
+    def unit_vectors(maps):
+        for pixel in as_numpy(maps).reshape(len(maps), -1).T:
+            vector = [mpmath.mpf(float(entry)) for entry in pixel]
+            norm = mpmath.sqrt(mpmath.fdot(vector, vector))
+            yield [entry / norm for entry in vector]
+
+    x, y = list(unit_vectors(student)), list(unit_vectors(teacher))
+    n = range(len(x))
+    return mpmath.matrix(
+        [[mpmath.fdot(x[i], x[j]) - mpmath.fdot(y[i], y[j]) for j in n] for i in n]
+    )
+
+
+def exact_losses(student, teacher):
+    """Return FA of order 2 and 1 in 50 digits."""
+    with mpmath.workdps(50):
+        gap = gap_in_50_digits(student, teacher)
+        n = gap.rows
+        return {
+            2: mpmath.fsum(entry**2 for entry in gap) / n**2,
+            1: mpmath.fsum(abs(entry) for entry in gap) / n**2,
+        }
+
+
+def relative_error(value, exact):
+    with mpmath.workdps(50):
+        return float(abs(mpmath.mpf(value.item()) / exact - 1))
+
+
+def rounding_bound(student, teacher, exact, order):
+    """Relative error that float64 explains: an entry of A is off by 2(2C + 8)u, ‖A‖/N by as much.
+
+    With 1 for √s/N, which is at most √2, this is the bound u·√(s/μ) with its constant.
+    """
+    channels = max(len(student), len(teacher))
+    return order * 2 * (2 * channels + 8) * UNIT_ROUNDOFF / float(exact[order]) ** (1 / order)
+
+
+@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", EXACT)
+def test_value_of_nearly_equal_maps_keeps_its_digits(name, dtype, gap):
+    loss, order = EXACT[name]
+    student, teacher = maps_with_gap(gap, dtype)
+    exact = exact_losses(student, teacher)
+    value = loss(student, teacher)
+    assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    bound = rounding_bound(student, teacher, exact, order)
+    output = torch.finfo(value.dtype).eps / 2
+    assert relative_error(value, exact[order]) <= bound + output
+    assert bound + output <= 1e-5  # what is promised of float32, at every gap
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_rounding_bound_is_within_a_factor_1000_of_the_error(name):
+    """The bound adds up worst cases of 4N² roundings; a bound far above would say nothing."""
+    loss, order = EXACT[name]
+    worst = 0.0
+    for gap in GAPS:
+        student, teacher = maps_with_gap(gap, torch.float64)
+        exact = exact_losses(student, teacher)
+        bound = rounding_bound(student, teacher, exact, order)
+        worst = max(worst, relative_error(loss(student, teacher), exact[order]) / bound)
+    assert 1e-3 <= worst <= 1
+
+
+def test_gram_identity_alone_would_lose_the_loss_of_nearly_equal_maps(monkeypatch):
+    student, teacher = maps_with_gap(1e-8, torch.float32)
+    exact = exact_losses(student, teacher)[2]
+    assert relative_error(fa_loss(student, teacher), exact) < 1e-5
+    monkeypatch.setattr(_affinity, "CANCELLATION", 0.0)
+    # Its absolute error, some u, is as large as the loss, 1e-16: no digit is left.
+    assert relative_error(fa_loss(student, teacher, method="gram"), exact) > 1e-2
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_spectrum_form_takes_over_below_the_threshold_only(scale, monkeypatch):
+    calls = []
+    spectrum = _affinity.spectrum
+    monkeypatch.setattr(_affinity, "spectrum", lambda x, y: calls.append(len(x)) or spectrum(x, y))
+    pair = maps_with_gap(1.0, torch.float64)
+    x, y = (_affinity.unit_pixels(maps.unsqueeze(0))[0] for maps in pair)
+    size = _affinity.squared_norm(x.mT @ x) + _affinity.squared_norm(y.mT @ y)
+    share = (_affinity.squared_norm(x.mT @ x - y.mT @ y) / size).item()
+    monkeypatch.setattr(_affinity, "CANCELLATION", scale * share)
+    fa_loss(*pair, method="gram")
+    assert calls == ([1] if scale > 1 else [])
+
+
+def test_only_the_samples_that_cancel_change_path():
+    pairs = [maps_with_gap(gap, torch.float64) for gap in (1.0, 1e-8, 1e-3)]
+    student, teacher = (torch.stack(maps) for maps in zip(*pairs, strict=True))
+    values = fa_loss(student, teacher, method="gram", reduction="none")
+    for value, pair in zip(values, pairs, strict=True):
+        exact = exact_losses(*pair)
+        assert relative_error(value, exact[2]) <= rounding_bound(*pair, exact, 2)
+
+
+@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", [1, 2])
+def test_ffa_of_every_dtype_equals_the_reference(order, dtype, gap):
+    """Both sides compute in float64 from the same numbers; only the result's rounding differs."""
+    student, teacher = maps_with_gap(gap, dtype)
+    probes = fm.sample_probes(12, 5, rng=np.random.default_rng(1))
+    value = ffa_loss(student, teacher, probes=torch.from_numpy(probes), order=order)
+    expected = fm.ffa_loss(as_numpy(student), as_numpy(teacher), probes, order=order)
+    output = torch.finfo(value.dtype).eps / 2
+    # An entry of AZ adds N entries of A, each off by 2(2C + 8 + N)u on either side, times |z|.
+    rounding = 12 * np.abs(probes).max() * 4 * (2 * 4 + 8 + 12) * UNIT_ROUNDOFF
+    assert abs(value.item() / expected - 1) <= output + 2 * rounding / expected ** (1 / order)
+
+
+@pytest.mark.parametrize("gap", [1.0, 1e-2, 1e-4, 1e-6, 1e-8])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("method", ["gram", "direct"])
+def test_gradient_of_every_dtype_equals_the_reference(method, dtype, gap):
+    student, teacher = maps_with_gap(gap, dtype)
+    student.requires_grad_()
+    fa_loss(student, teacher, method=method).mul(2**14).backward()
+    assert student.grad.dtype == dtype
+    actual = student.grad.double().numpy() / 2**14
+    expected = fm.fa_gradient(as_numpy(student), as_numpy(teacher))
+    # The gradient's terms, 4/N each, are off by (2C + 8 + N)u, on either side, over ‖F_i‖.
+    floor = (
+        4 / 12 * 2 * (2 * 4 + 8 + 12) * UNIT_ROUNDOFF / np.linalg.norm(as_numpy(student), axis=0)
+    )
+    subnormal = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps / 2**14
+    error = np.abs(actual - expected)
+    assert np.all(error <= GRADIENT_ROUNDOFF[dtype] * np.abs(expected) + floor + subnormal)
+
+
+def test_loss_scaling_reaches_float16_gradients_before_they_are_rounded():
+    """A gradient below float16's range survives if the factor comes before the cast."""
+    student, teacher = maps_with_gap(1e-5, torch.float16)
+    student.requires_grad_()
+    (plain,) = torch.autograd.grad(fa_loss(student, teacher), student)
+    (scaled,) = torch.autograd.grad(fa_loss(student, teacher) * 2.0**28, student)
+    expected = fm.fa_gradient(as_numpy(student), as_numpy(teacher))
+    assert not plain.any()
+    live = np.abs(expected) > np.abs(expected).max() / 10
+    actual = scaled.double().numpy()[live] / 2.0**28
+    np.testing.assert_allclose(actual, expected[live], rtol=2.0**-11 + 1e-6)
+
+
+def test_dtypes_of_student_and_teacher_may_differ():
+    student, teacher = maps_with_gap(1e-3, torch.float16)
+    expected = fa_loss(student.double(), teacher.double())
+    mixed = fa_loss(student.float(), teacher)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, expected.float())
+    assert torch.equal(fa_loss(student, teacher.double()), expected)
+
+
+def test_autocast_does_not_lower_the_accuracy():
+    student, teacher = maps_with_gap(1e-6, torch.float32)
+    expected = fa_loss(student, teacher), fa_loss(student, teacher, order=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (fa_loss(student, teacher), fa_loss(student, teacher, order=1)) == expected
+
+
+@pytest.mark.parametrize("method", ["gram", "direct"])
+def test_loss_is_never_negative(method):
+    rng = np.random.default_rng(0)
+    student = torch.from_numpy(rng.standard_normal((500, 3, 2, 3)))
+    values = fa_loss(student, 3 * student.flip(1), method=method, reduction="none")
+    assert (values >= 0).all()
+    # Equal affinities: entries at rounding level, (2(2C + 8)u)².
+    assert (values <= (2 * (2 * 3 + 8) * UNIT_ROUNDOFF) ** 2).all()
