@@ -1,6 +1,6 @@
 """The definitions and the theory of feature affinity: small, pure, readable beside the paper."""
 
-from faqd_math import cost
+from faqd_math import bounds, cost, law, moments, order_one, quantize, released
 from faqd_math.features import affinity
 from faqd_math.gradients import fa_gradient, ffa_gradient
 from faqd_math.losses import fa_loss, ffa_loss
@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "affinity",
+    "bounds",
     "cost",
     "effective_rank",
     "fa_gradient",
@@ -18,6 +19,11 @@ __all__ = [
     "ffa_gradient",
     "ffa_loss",
     "gap_spectrum",
+    "law",
+    "moments",
+    "order_one",
+    "quantize",
+    "released",
     "sample_probes",
     "stable_rank",
 ]

@@ -47,12 +47,7 @@ def fa_gradient(student: Any, teacher: Any, *, order: Order = 2, reduction: str 
     """
     check_choice(order, "order", (1, 2))
     x, y, norms = unit_pixel_pair(student, teacher)
-    n = x.shape[-1]
-    if order == 2:
-        gradient = 4 / n**2 * ((x @ x.mT) @ x - (x @ y.mT) @ y)
-    else:
-        signs = (np.sign(xb.T @ xb - yb.T @ yb) for xb, yb in zip(x, y, strict=True))
-        gradient = 2 / n**2 * np.stack([xb @ s for xb, s in zip(x, signs, strict=True)])
+    gradient = unit_fa_gradient(x, y, order)
     return _through_normalisation(gradient, x, norms, np.shape(student), reduction)
 
 
@@ -97,12 +92,25 @@ def ffa_gradient(
     """
     check_choice(order, "order", (1, 2))
     x, y, norms = unit_pixel_pair(student, teacher)
+    z = check_probes(probes, n=x.shape[-1], batch=len(x))
+    gradient = unit_ffa_gradient(x, y, z, order)
+    return _through_normalisation(gradient, x, norms, np.shape(student), reduction)
+
+
+def unit_fa_gradient(x: Array, y: Array, order: Order = 2) -> Array:
+    """Gradient (B, C_s, N) of each sample's FA with respect to the student's unit pixels X."""
     n = x.shape[-1]
-    z = check_probes(probes, n=n, batch=len(x))
+    if order == 2:
+        return 4 / n**2 * ((x @ x.mT) @ x - (x @ y.mT) @ y)
+    signs = (np.sign(xb.T @ xb - yb.T @ yb) for xb, yb in zip(x, y, strict=True))
+    return 2 / n**2 * np.stack([xb @ s for xb, s in zip(x, signs, strict=True)])
+
+
+def unit_ffa_gradient(x: Array, y: Array, z: Array, order: Order = 2) -> Array:
+    """Gradient (B, C_s, N) of each sample's FFA with respect to the student's unit pixels X."""
     az = apply_gap(x, y, z)
     v = az if order == 2 else np.sign(az) / 2
-    gradient = 2 / (z.shape[-1] * n**2) * ((x @ v) @ z.mT + (x @ z) @ v.mT)
-    return _through_normalisation(gradient, x, norms, np.shape(student), reduction)
+    return 2 / (z.shape[-1] * x.shape[-1] ** 2) * ((x @ v) @ z.mT + (x @ z) @ v.mT)
 
 
 def _through_normalisation(

@@ -77,7 +77,7 @@ def fa_loss(
     if order == 1 and method in ("gram", "spectrum"):
         raise ValueError(
             f"method is {method!r} with order 1, which only 'direct' computes: use method='auto', "
-            f"or row_norm_estimate for a fast estimate."
+            f"or order_one.fa_order_one_estimate for a fast estimate."
         )
     x, y, _ = unit_pixel_pair(student, teacher)
     if order == 1:

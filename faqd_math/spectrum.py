@@ -71,7 +71,7 @@ def effective_rank(spectrum: Any) -> float:
     >>> effective_rank(np.array([2.0, -2.0, 2.0]))
     3.0
     """
-    squares = _relative_squares(spectrum)
+    squares = relative_squares(spectrum)
     return float(squares.sum() ** 2 / (squares**2).sum()) if squares.size else 0.0
 
 
@@ -83,11 +83,11 @@ def stable_rank(spectrum: Any) -> float:
     >>> stable_rank(np.array([2.0, -1.0]))
     1.25
     """
-    squares = _relative_squares(spectrum)
+    squares = relative_squares(spectrum)
     return float(squares.sum()) if squares.size else 0.0
 
 
-def _relative_squares(spectrum: Any) -> Array:
+def relative_squares(spectrum: Any) -> Array:
     """λ²/max λ², free of overflow and underflow; empty where all are zero."""
     magnitudes = np.abs(check_spectrum(spectrum))
     peak = magnitudes.max(initial=0.0)

@@ -11,26 +11,17 @@ import numpy as np
 from scipy import stats
 
 from faqd_math._validation import Array
+from faqd_math.confidence import mean_estimate, variance_estimate
 
 
 def assert_mean(samples: Array, expected: float, *, false_alarm: float = 1e-6) -> None:
-    """Assert that independent samples (n,) have the expected mean (central limit theorem)."""
-    _assert_estimate(
-        "mean", samples.mean(), samples.std(ddof=1) / np.sqrt(len(samples)), expected, false_alarm
-    )
+    """Assert that independent samples (n,) have the expected mean."""
+    _assert_estimate("mean", *mean_estimate(samples, false_alarm), expected, false_alarm)
 
 
 def assert_variance(samples: Array, expected: float, *, false_alarm: float = 1e-6) -> None:
-    """Assert that independent samples (n,) have the expected variance (central limit theorem).
-
-    The standard error of s² is √((m₄ − s⁴(n−3)/(n−1))/n), with the fourth central moment m₄
-    taken from the samples.
-    """
-    n = len(samples)
-    variance = samples.var(ddof=1)
-    fourth_moment = ((samples - samples.mean()) ** 4).mean()
-    standard_error = np.sqrt((fourth_moment - variance**2 * (n - 3) / (n - 1)) / n)
-    _assert_estimate("variance", variance, standard_error, expected, false_alarm)
+    """Assert that independent samples (n,) have the expected variance."""
+    _assert_estimate("variance", *variance_estimate(samples, false_alarm), expected, false_alarm)
 
 
 def assert_rate_at_most(hits: int, trials: int, bound: float, *, false_alarm: float = 1e-6) -> None:
@@ -44,11 +35,10 @@ def assert_rate_at_most(hits: int, trials: int, bound: float, *, false_alarm: fl
 
 
 def _assert_estimate(
-    what: str, estimate: float, standard_error: float, expected: float, false_alarm: float
+    what: str, estimate: float, half_width: float, expected: float, false_alarm: float
 ) -> None:
     # A few units of rounding: samples may be equal, and then their spread is rounding only.
-    slack = 64 * np.finfo(float).eps * abs(expected)
-    limit = stats.norm.isf(false_alarm / 2) * standard_error + slack
+    limit = half_width + 64 * float(np.finfo(float).eps) * abs(expected)
     if not abs(estimate - expected) <= limit:
         raise AssertionError(
             f"the {what} over replications is {estimate:.6g}, expected {expected:.6g}: off by "
