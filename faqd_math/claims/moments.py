@@ -1,0 +1,134 @@
+"""Claims on means and variances over the probes, checked by replication (§3)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from faqd_math import moments, order_one
+from faqd_math._validation import Array
+from faqd_math.claims.estimates import copies, ffa_replications, fresh_probes
+from faqd_math.claims.evidence import Case, Claim, Evidence, Sampling
+from faqd_math.confidence import mean_estimate, variance_estimate
+from faqd_math.features import unit_pixel_pair
+from faqd_math.gradients import unit_fa_gradient, unit_ffa_gradient
+from faqd_math.losses import fa_loss
+from faqd_math.probes import ProbeLaw
+from faqd_math.spectrum import stable_rank
+
+# Beside chance: the rounding of a relative value, from sums of up to some 10⁴ terms.
+_ROUNDING = 1e-11
+
+
+def _mean_is(samples: Array, expected: float, sampling: Sampling, slack: float) -> Evidence:
+    measured, half_width = mean_estimate(samples, sampling.false_alarm)
+    return Evidence(measured, expected, "=", half_width + slack)
+
+
+def _variance_is(samples: Array, expected: float, sampling: Sampling) -> Evidence:
+    measured, half_width = variance_estimate(samples, sampling.false_alarm)
+    return Evidence(measured, expected, "=", half_width + _ROUNDING)
+
+
+def _unbiased(case: Case, sampling: Sampling) -> Evidence:
+    return _mean_is(ffa_replications(case, sampling), 1.0, sampling, _ROUNDING)
+
+
+def _relative_variance(case: Case, sampling: Sampling, *, law: ProbeLaw) -> Evidence:
+    match law:
+        case "rademacher":
+            expected = moments.rademacher_variance(case.student, case.teacher, sampling.k)
+        case "sphere":
+            expected = moments.sphere_variance(case.spectrum, sampling.k, case.n)
+        case _:
+            expected = moments.variance(case.spectrum, sampling.k)
+    return _variance_is(ffa_replications(case, sampling, law=law), expected / case.mu**2, sampling)
+
+
+def _root_bias(case: Case, sampling: Sampling) -> Evidence:
+    expected = moments.root_mean(case.spectrum, sampling.k) / np.sqrt(case.mu)
+    # The delta method leaves out terms of relative order Σλ⁶/(k²μ³) ≤ 1/(k²·ρ·r∞).
+    remainder = 1 / (sampling.k**2 * case.effective_rank * stable_rank(case.spectrum))
+    return _mean_is(np.sqrt(ffa_replications(case, sampling)), float(expected), sampling, remainder)
+
+
+def _gradient_noise(case: Case, sampling: Sampling) -> Evidence:
+    """Mean of ‖Ĝ − G‖² relative to what P8 states."""
+    x, y, _ = unit_pixel_pair(case.student[np.newaxis], case.teacher[np.newaxis])
+    exact = unit_fa_gradient(x, y)
+    squares = np.concatenate(
+        [
+            ((unit_ffa_gradient(x, y, probes) - exact) ** 2).sum(axis=(-2, -1))
+            for _, probes in fresh_probes(case, sampling)
+        ]
+    )
+    expected = moments.gradient_noise(case.student, case.teacher, sampling.k)
+    return _mean_is(squares / expected, 1.0, sampling, _ROUNDING)
+
+
+def _order_one_mean(case: Case, sampling: Sampling) -> Evidence:
+    expected = case.n**2 * order_one.ffa_mean(case.student, case.teacher)
+    samples = ffa_replications(case, sampling, order=1)
+    return _mean_is(samples / expected, 1.0, sampling, _ROUNDING)
+
+
+def _order_one_variance(case: Case, sampling: Sampling) -> Evidence:
+    scale = order_one.ffa_mean(case.student, case.teacher)
+    expected = order_one.ffa_variance(case.student, case.teacher, sampling.k) / scale**2
+    samples = ffa_replications(case, sampling, order=1) / (case.n**2 * scale)
+    return _variance_is(samples, expected, sampling)
+
+
+def _order_one_estimate(case: Case, sampling: Sampling) -> Evidence:
+    samples = []
+    for size, _ in fresh_probes(case, sampling):
+        probes = order_one.sample_cauchy_probes(case.n, sampling.k, rng=sampling.rng, batch=size)
+        samples.append(
+            order_one.fa_order_one_estimate(*copies(case, size), probes, reduction="none")
+        )
+    expected = fa_loss(case.student, case.teacher, order=1)
+    return _mean_is(np.concatenate(samples) / expected, 1.0, sampling, _ROUNDING)
+
+
+MOMENTS = (
+    Claim("P1", "FFA is unbiased: E T = μ.", "Hutchinson 1989", "replication", _unbiased),
+    Claim(
+        "P2",
+        "Var T/μ² = 2/(kρ), gaussian probes.",
+        "Avron & Toledo 2011",
+        "replication",
+        partial(_relative_variance, law="gaussian"),
+    ),
+    Claim(
+        "P3",
+        "Rademacher probes: Var T lacks the diagonal of A².",
+        "Hutchinson 1989",
+        "replication",
+        partial(_relative_variance, law="rademacher"),
+    ),
+    Claim(
+        "P4",
+        "Sphere probes: Var T = 2(N·S₄ − μ²)/(k(N+2)).",
+        "derived",
+        "replication",
+        partial(_relative_variance, law="sphere"),
+    ),
+    Claim("P7", "√T is biased low by 1/(4kρ).", "derived", "replication", _root_bias),
+    Claim("P8", "FFA's gradient noise is as stated.", "derived", "replication", _gradient_noise),
+    Claim(
+        "P9",
+        "Order 1 estimates √(2/π)Σ‖a_i‖, not Σ|a_ij|.",
+        "derived",
+        "replication",
+        _order_one_mean,
+    ),
+    Claim("P10", "Its variance is as stated.", "derived", "replication", _order_one_variance),
+    Claim(
+        "P11",
+        "Cauchy probes estimate the true order 1.",
+        "Li, Hastie & Church 2006",
+        "replication",
+        _order_one_estimate,
+    ),
+)
