@@ -1,0 +1,21 @@
+"""The training system: FA and FFA in torch, quantizers, and distillation that uses both."""
+
+from faqd_train.config import Config
+from faqd_train.config_files import load_config
+from faqd_train.distillation import distill
+from faqd_train.experiment import load_run, run_experiment
+from faqd_train.losses import fa_loss, ffa_loss
+from faqd_train.quantize_activations import calibrate
+from faqd_train.quantizers import quantize_model
+
+__all__ = [
+    "Config",
+    "calibrate",
+    "distill",
+    "fa_loss",
+    "ffa_loss",
+    "load_config",
+    "load_run",
+    "quantize_model",
+    "run_experiment",
+]

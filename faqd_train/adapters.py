@@ -1,0 +1,76 @@
+"""The student's side of FA: a 1×1 convolution and ReLU per tap, dropped after training (§7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from faqd_train.models import initialise
+from faqd_train.taps import tapped
+
+
+def make_adapters(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Tensor,
+    taps: Sequence[str],
+    generator: torch.Generator,
+) -> nn.ModuleList:
+    """Make one adapter a tap, from the student's channels to the teacher's.
+
+    Parameters
+    ----------
+    student, teacher : nn.Module
+        Networks with modules of the tapped names; they keep their mode.
+    images : Tensor (B, C, H, W)
+        A few inputs, run once to learn the channels.
+    taps : strings
+        Module names; the adapters come in this order.
+    generator : torch.Generator
+        Source of the weights; the global generator is not touched.
+
+    Returns
+    -------
+    nn.ModuleList
+        Give its parameters to the optimizer beside the student's.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a tapped output is not a feature map.
+    """
+    student_channels = _channels(student, images, taps)
+    teacher_channels = _channels(teacher, images, taps)
+    with torch.device("meta"):
+        adapters = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(inner, outer, 1), nn.ReLU())
+            for inner, outer in zip(student_channels, teacher_channels, strict=True)
+        )
+    adapters.to_empty(device=images.device)
+    initialise(adapters, generator)
+    return adapters
+
+
+def adapt(
+    maps: dict[str, Tensor], adapters: nn.ModuleList | None, taps: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return the student's maps as FA compares them, after their adapters."""
+    return {tap: adapter(maps[tap]) for tap, adapter in zip(taps, adapters or (), strict=True)}
+
+
+@torch.no_grad()
+def _channels(network: nn.Module, images: Tensor, taps: Sequence[str]) -> list[int]:
+    training = network.training
+    network.eval()  # leaves the batch norms' running statistics alone
+    with tapped(network, taps) as maps:
+        network(images)
+    network.train(training)
+    for name, features in maps.items():
+        if features.ndim != 4:
+            raise ValueError(
+                f"tap {name!r} gives shape {tuple(features.shape)}; feature maps (B, C, H, W) are "
+                f"accepted: tap a convolutional stage."
+            )
+    return [maps[name].shape[1] for name in taps]

@@ -1,0 +1,82 @@
+"""The training objective of §7: named terms, and their weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from faqd_train.config import ObjectiveConfig
+from faqd_train.losses import fa_loss, ffa_loss
+
+MapPairs = Sequence[tuple[Tensor, Tensor]]
+
+
+def objective_terms(
+    logits: Tensor,
+    *,
+    config: ObjectiveConfig,
+    teacher_logits: Tensor | None = None,
+    map_pairs: MapPairs = (),
+    labels: Tensor | None = None,
+    probes: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return the unweighted terms whose weight is positive, by the name of their weight.
+
+    Parameters
+    ----------
+    logits : Tensor (B, classes)
+        The student's.
+    config : ObjectiveConfig
+        Weights and kinds of the terms.
+    teacher_logits : Tensor (B, classes), optional
+        For "kd".
+    map_pairs : pairs of Tensors (B, C, H, W)
+        For "fa": the student's adapted map and the teacher's, one pair a tap.
+    labels : Tensor (B,), int64, optional
+        For "label".
+    probes : torch.Generator
+        Draws fresh probes for FFA at every call.
+    """
+    terms = {}
+    if config.kd > 0 and teacher_logits is not None:
+        terms["kd"] = distillation(logits, teacher_logits, config.temperature)
+    if config.fa > 0:
+        terms["fa"] = torch.stack([affinity_term(*p, config, probes) for p in map_pairs]).sum()
+    if config.label > 0 and labels is not None:
+        terms["label"] = functional.cross_entropy(logits, labels)
+    return terms
+
+
+def weighted_sum(terms: dict[str, Tensor], config: ObjectiveConfig) -> Tensor:
+    """Return the loss: each term times its weight, summed."""
+    return torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
+
+
+def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float | None) -> Tensor:
+    """Return the mean squared error of logits, or T²·KL of the softened outputs at T.
+
+    Examples
+    --------
+    >>> distillation(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]), None)
+    tensor(2.)
+    """
+    if temperature is None:
+        return functional.mse_loss(logits, teacher_logits)
+    soft = functional.log_softmax(logits / temperature, dim=1)
+    target = functional.log_softmax(teacher_logits / temperature, dim=1)
+    divergence = functional.kl_div(soft, target, reduction="batchmean", log_target=True)
+    return temperature**2 * divergence
+
+
+def affinity_term(
+    student: Tensor, teacher: Tensor, config: ObjectiveConfig, probes: torch.Generator
+) -> Tensor:
+    """Return FA of one tap, exact or by fresh probes."""
+    if config.k is None or config.law is None:
+        return fa_loss(student, teacher, order=config.order)
+    return ffa_loss(
+        student, teacher, k=config.k, order=config.order, law=config.law, generator=probes
+    )

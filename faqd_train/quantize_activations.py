@@ -1,0 +1,142 @@
+"""Activations on a grid of learned step, with the paper's coarse derivatives (Q5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def quantize_activations(inputs: Tensor, step: Tensor, bits: int) -> Tensor:
+    """Round up to the grid 0, α, …, (2^b − 1)α (Q5).
+
+    Parameters
+    ----------
+    inputs : Tensor, any shape
+        What a ReLU would take; 0 or less gives 0.
+    step : Tensor ()
+        α > 0.
+    bits : int
+        b >= 1.
+
+    Returns
+    -------
+    Tensor
+        Of the inputs' shape. Its derivative in x is 1 on (0, (2^b − 1)α] and 0 elsewhere; in α
+        it is 0 for x <= 0, 2^(b−1) inside and 2^b − 1 beyond.
+
+    Examples
+    --------
+    >>> quantize_activations(torch.tensor([-1.0, 0.3, 0.5, 9.0]), torch.tensor(0.25), bits=2)
+    tensor([0.0000, 0.5000, 0.5000, 0.7500])
+    """
+    return _coarse_gradient(inputs, step, bits)
+
+
+class _CoarseGradient(torch.autograd.Function):
+    """The quantizer forward, its three-valued surrogate derivatives backward."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, step: Tensor, bits: int) -> Tensor:
+        top = 2**bits - 1
+        codes = torch.ceil(inputs / step).clamp(0, top)
+        ctx.save_for_backward(inputs > 0, inputs > top * step)
+        ctx.bits = bits
+        return codes * step
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        positive, beyond = ctx.saved_tensors
+        in_inputs = gradient * (positive & ~beyond)
+        in_step = 2 ** (ctx.bits - 1) * in_inputs.sum()
+        in_step += (2**ctx.bits - 1) * (gradient * beyond).sum()
+        return in_inputs, in_step, None
+
+
+_coarse_gradient: Callable[..., Tensor] = _CoarseGradient.apply
+
+
+class QuantizedActivation(nn.Module):
+    """Takes the place of a ReLU. Its parameter is log α, so no update can make α negative."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        # Until calibrated, the grid spans three standard deviations of a normalised input.
+        self.log_step = nn.Parameter(torch.tensor(3.0 / (2**bits - 1)).log())
+
+    def extra_repr(self) -> str:
+        """Tell the bits in the printed network."""
+        return f"bits={self.bits}"
+
+    @property
+    def step(self) -> Tensor:
+        """The step α."""
+        return self.log_step.exp()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Quantize inputs of any shape."""
+        return quantize_activations(inputs, self.step, self.bits)
+
+
+@torch.no_grad()
+def best_step(inputs: Tensor, bits: int) -> Tensor:
+    """Return the step of least squared error on max(inputs, 0), of 64 up to the largest.
+
+    Examples
+    --------
+    >>> best_step(torch.tensor([1.0, 2.0, 3.0]), bits=2)
+    tensor(1.)
+    """
+    rectified = inputs.clamp(min=0)
+    largest = rectified.max() / (2**bits - 1)
+    steps = largest * torch.arange(1, 65, device=inputs.device) / 64
+    errors = [(quantize_activations(rectified, s, bits) - rectified).square().sum() for s in steps]
+    return steps[torch.stack(errors).argmin()]
+
+
+@torch.no_grad()
+def calibrate(network: nn.Module, images: Tensor) -> None:
+    """Set every activation step and batch norm from a few images, in running order.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With `QuantizedActivation` modules; put in training mode. Its batch norms take these
+        images' statistics as their running ones, in the same pass.
+    images : Tensor (B, C, H, W)
+        Inputs as the network takes them.
+    """
+
+    def set_step(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(module, QuantizedActivation) and inputs[0].max() > 0:
+            module.log_step.copy_(best_step(inputs[0], module.bits).log())
+
+    handles = [
+        module.register_forward_pre_hook(set_step)
+        for module in network.modules()
+        if isinstance(module, QuantizedActivation)
+    ]
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.train()
+    try:
+        for norm in norms:
+            norm.momentum = 1.0
+        network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def activation_steps(network: nn.Module) -> dict[str, float]:
+    """Return the step α of every quantized activation, by module name."""
+    return {
+        name: module.step.item()
+        for name, module in network.named_modules()
+        if isinstance(module, QuantizedActivation)
+    }

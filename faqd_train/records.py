@@ -1,0 +1,113 @@
+"""What a run leaves behind: run.json and weights, each written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+SCHEMA = 1
+
+Record = dict[str, Any]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place and move it in, so that no reader sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write run.json; NaN and infinity are refused (ValueError), as JSON has none."""
+    text = json.dumps(record, indent=1, allow_nan=False)
+    write_atomically(path, text.encode() + b"\n")
+
+
+def read_record(path: Path) -> Record:
+    """Read run.json, or refuse in one sentence what is none (ValueError)."""
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no valid JSON ({error}); run the training again.") from None
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(
+            f"{path} has schema {schema!r}; {SCHEMA} is accepted: read it with the version of "
+            f"faqd that wrote it."
+        )
+    return dict(record)
+
+
+def save_weights(path: Path, network: nn.Module) -> str:
+    """Write all parameters and buffers as safetensors; return the file's SHA-256."""
+    tensors: dict[str, Tensor] = {
+        name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()
+    }
+    content = save(tensors)
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_weights(path: Path, network: nn.Module, sha256: str) -> None:
+    """Read weights into a network; a file that is not the recorded one is refused (ValueError)."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(
+            f"{path} is not the file that run.json recorded (its SHA-256 differs); restore it or "
+            f"run the training again."
+        )
+    try:
+        network.load_state_dict(load(content))
+    except (RuntimeError, SafetensorError):
+        raise ValueError(
+            f"{path} does not fit the network that run.json describes; use the version of faqd "
+            f"that wrote it."
+        ) from None
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions and the machine that a run's numbers depend on."""
+    return {
+        "faqd": _version("faqd"),
+        "torch": torch.__version__,
+        "numpy": _version("numpy"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "git_revision": git_revision(Path(__file__).parent),
+    }
+
+
+def git_revision(folder: Path) -> str | None:
+    """Return the commit checked out around a folder, or None where there is none."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        )
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
