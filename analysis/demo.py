@@ -1,0 +1,220 @@
+"""FAQD in a few minutes: networks trained, claims checked on their maps, three pictures.
+
+Run by ``make demo``; everything lands in runs/demo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from analysis import pictures
+from analysis.ffa_error import error_curves
+from faqd_math.claims import CLAIMS, Verdict, cases_from_pairs, verify
+from faqd_math.feature_files import load_feature_pairs
+from faqd_math.report import verdict_table
+from faqd_train import load_config, run_experiment
+from faqd_train.data import load_images
+from faqd_train.records import Record
+
+Maps = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run of the demo: its configuration and how the table calls it."""
+
+    config: str
+    name: str
+    teacher: bool = True
+    capture: bool = False
+
+
+TEACHER = Plan("digits-teacher", "teacher", teacher=False)
+STUDENTS = (
+    Plan("digits-float", "float student", teacher=False),
+    Plan("digits-qat", "student on labels (QAT)", teacher=False),
+    Plan("digits-kd", "student, KD alone"),
+    Plan("digits-fa", "student, KD + FA", capture=True),
+    Plan("digits-ffa", "student, KD + FFA, k = 15", capture=True),
+)
+SHOWN = "digits-fa"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return 1 if a claim fails."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.demo", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="default: %(default)s")
+    out = parser.parse_args(arguments).out
+    return run_demo(out, Console())
+
+
+def run_demo(
+    out: Path, console: Console, *, overrides: Iterable[str] = (), replications: int = 2000
+) -> int:
+    """Train, verify and draw; return 1 if a claim fails.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the runs and the pictures; what it holds is replaced.
+    console : Console
+        Where progress and tables go.
+    overrides : strings "section.key=value"
+        Applied to every run's configuration.
+    replications : int
+        Draws of each estimate that is checked in probability.
+    """
+    console.print(
+        "FAQD distils a full-precision teacher into a student of 4-bit weights and activations "
+        "without labels: the student learns the teacher's logits (KD) and its feature affinity "
+        "(FA), the cosines between all pixels of a feature map. FFA estimates FA by random "
+        "probes.\n"
+    )
+    console.print(
+        f"[bold]1. Training[/] on scikit-learn's 1,797 handwritten digits: a teacher and "
+        f"{len(STUDENTS)} students."
+    )
+    records = _train(out, console, tuple(overrides))
+    console.print(_accuracy_table(records))
+    console.print(
+        "One of the 300 test images is 0.3 points: the table shows that label-free distillation "
+        "works here, not which of its terms is best.\n"
+    )
+
+    console.print("[bold]2. Checking[/] the theory on the maps of the student that FA trained.")
+    after = load_feature_pairs(out / SHOWN / "features_after.npz")
+    verdicts = _verify(after, console, replications)
+    console.print(verdict_table(verdicts))
+    failing = [verdict.claim.id for verdict in verdicts if not verdict.holds]
+    console.print(
+        f"Claims that fail: {', '.join(failing)}.\n"
+        if failing
+        else f"All {len(verdicts)} claims hold.\n"
+    )
+
+    console.print("[bold]3. Drawing.[/]")
+    for path, meaning in _draw(out, records, after, replications).items():
+        console.print(f"  {path}: {meaning}", soft_wrap=True)
+    return 1 if failing else 0
+
+
+def _train(out: Path, console: Console, overrides: tuple[str, ...]) -> dict[str, Record]:
+    """Run every plan, the teacher first; records by configuration."""
+    plans = (TEACHER, *STUDENTS)
+    configs = {
+        plan.config: load_config(
+            plan.config, (*overrides, *(("run.capture=8",) if plan.capture else ()))
+        )
+        for plan in plans
+    }
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeElapsedColumn(),
+    )
+    records = {}
+    with Progress(*columns, console=console) as progress:
+        for plan in plans:
+            config = configs[plan.config]
+            task = progress.add_task(f"{plan.name:<26}", total=config.optimizer.epochs)
+            records[plan.config] = run_experiment(
+                config,
+                out / plan.config,
+                teacher=out / TEACHER.config if plan.teacher else None,
+                overwrite=True,
+                on_epoch=lambda _, task=task: progress.advance(task),
+            )
+    return records
+
+
+def _accuracy_table(records: dict[str, Record]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, justify in (
+        ("network", "left"),
+        ("weights", "right"),
+        ("activations", "right"),
+        ("labels", "left"),
+        ("validation", "right"),
+        ("test", "right"),
+    ):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for plan in (TEACHER, *STUDENTS):
+        record = records[plan.config]
+        bits = record["config"]["quantization"]
+        table.add_row(
+            plan.name,
+            f"{bits['weight_bits']} bit",
+            f"{bits['activation_bits']} bit",
+            "yes" if record["config"]["objective"]["label"] > 0 else "none",
+            f"{100 * record['validation_accuracy']:.1f} %",
+            f"{100 * record['test_accuracy']:.1f} %",
+        )
+    return table
+
+
+def _verify(pairs: Maps, console: Console, replications: int) -> list[Verdict]:
+    cases = cases_from_pairs(pairs)
+    verdicts = []
+    with Progress(TextColumn("  claims"), BarColumn(), MofNCompleteColumn(), console=console) as p:
+        task = p.add_task("claims", total=len(CLAIMS))
+        for verdict in verify(cases, rng=np.random.default_rng(0), replications=replications):
+            verdicts.append(verdict)
+            p.advance(task)
+    return verdicts
+
+
+def _draw(out: Path, records: dict[str, Record], after: Maps, replications: int) -> dict[Path, str]:
+    """Write the pictures; return what each shows, by its path."""
+    before = load_feature_pairs(out / SHOWN / "features_before.npz")
+    rng = np.random.default_rng(0)
+    drawn = {
+        "affinity-maps.png": (
+            pictures.affinity_maps(
+                load_images("digits", "validation")[0, 0].numpy(),
+                {tap: teacher[0] for tap, (_, teacher) in after.items()},
+                {tap: student[0] for tap, (student, _) in before.items()},
+                {tap: student[0] for tap, (student, _) in after.items()},
+            ),
+            "what FA compares, before and after training",
+        ),
+        "ffa-error.png": (
+            pictures.error_against_probes(
+                {
+                    tap: error_curves(student[0], teacher[0], rng=rng, replications=replications)
+                    for tap, (student, teacher) in after.items()
+                }
+            ),
+            "FFA's error against the number of probes, with its bounds",
+        ),
+        "training-curves.png": (
+            pictures.training_curves(
+                {plan.name: records[plan.config]["epochs"] for plan in (TEACHER, *STUDENTS)}
+            ),
+            "validation error and FA by epoch",
+        ),
+    }
+    meanings = {}
+    for name, (figure, meaning) in drawn.items():
+        pictures.save(figure, out / name)
+        meanings[out / name] = meaning
+    return meanings
+
+
+if __name__ == "__main__":
+    sys.exit(main())
