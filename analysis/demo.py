@@ -46,10 +46,10 @@ class Plan:
 TEACHER = Plan("digits-teacher", "teacher", teacher=False)
 STUDENTS = (
     Plan("digits-float", "float student", teacher=False),
-    Plan("digits-qat", "student on labels (QAT)", teacher=False),
-    Plan("digits-kd", "student, KD alone"),
-    Plan("digits-fa", "student, KD + FA", capture=True),
-    Plan("digits-ffa", "student, KD + FFA, k = 15", capture=True),
+    Plan("digits-qat", "QAT on labels", teacher=False),
+    Plan("digits-kd", "KD alone"),
+    Plan("digits-fa", "KD + FA", capture=True),
+    Plan("digits-ffa", "KD + FFA, k = 15", capture=True),
 )
 SHOWN = "digits-fa"
 
@@ -132,7 +132,7 @@ def _train(out: Path, console: Console, overrides: tuple[str, ...]) -> dict[str,
     with Progress(*columns, console=console) as progress:
         for plan in plans:
             config = configs[plan.config]
-            task = progress.add_task(f"{plan.name:<26}", total=config.optimizer.epochs)
+            task = progress.add_task(f"{plan.name:<16}", total=config.optimizer.epochs)
             records[plan.config] = run_experiment(
                 config,
                 out / plan.config,

@@ -92,14 +92,18 @@ def error_against_probes(curves: Mapping[str, ErrorCurves]) -> Figure:
                 ms=4,
                 label=f"measured, {curve.replications:,} draws",
             )
-            panel.set_title(f"{tap}: N = {curve.n}, effective rank {curve.effective_rank:.1f}")
+            panel.set_title(f"{tap}\nN = {curve.n}, effective rank {curve.effective_rank:.1f}")
             panel.set_xlabel("probes k")
+            panel.set_xticks(curve.probes, [str(k) for k in curve.probes], minor=False)
+            panel.minorticks_off()
+            panel.set_yticks(_ERROR_TICKS, [f"{100 * error:g} %" for error in _ERROR_TICKS])
         axes[0, 0].set_ylabel(f"relative error, {100 * (1 - curve.delta):g}th percentile")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 
+_ERROR_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 _DASHES = ("-", (0, (5, 1.5)), (0, (2, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 
@@ -122,12 +126,15 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, object]]]) -> 
             error = [100 * (1 - epoch["validation_accuracy"]) for epoch in epochs]
             left.semilogy(number, np.maximum(error, 0.1), label=name, **style)
             if "fa" in epochs[0]["terms"]:
-                right.semilogy(number, [epoch["terms"]["fa"] for epoch in epochs], **style)
+                right.plot(number, [epoch["terms"]["fa"] for epoch in epochs], **style)
         left.set(xlabel="epoch", ylabel="validation error (%)")
-        right.set(xlabel="epoch", ylabel="FA, summed over the taps")
+        left.set_yticks(_PERCENT_TICKS, [str(tick) for tick in _PERCENT_TICKS])
+        left.minorticks_off()
+        right.set(xlabel="epoch", ylabel="FA, summed over the taps", ylim=(0, None))
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
+_PERCENT_TICKS = (0.3, 1, 3, 10, 30, 100)
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
