@@ -153,7 +153,7 @@ def _accuracy_table(records: dict[str, Record]) -> Table:
         ("validation", "right"),
         ("test", "right"),
     ):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        table.add_column(heading, justify=justify)
     for plan in (TEACHER, *STUDENTS):
         record = records[plan.config]
         bits = record["config"]["quantization"]

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 import faqd_math as fm
-from faqd_math._validation import Array
 from faqd_math.bounds import Bound
+
+Array = NDArray[np.float64]
 
 BOUNDS: Mapping[str, Bound] = {
     "Chebyshev (B1)": fm.bounds.chebyshev,

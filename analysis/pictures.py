@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,8 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import faqd_math as fm
-from analysis.ffa_error import ErrorCurves
-from faqd_math._validation import Array
+from analysis.ffa_error import Array, ErrorCurves
 
 STYLE = Path(__file__).with_name("faqd.mplstyle")
 
@@ -80,7 +80,7 @@ def error_against_probes(curves: Mapping[str, ErrorCurves]) -> Figure:
     with plt.style.context(STYLE):
         figure, axes = plt.subplots(1, len(curves), figsize=(7.2, 3.3), sharey=True, squeeze=False)
         for panel, (tap, curve) in zip(axes[0], curves.items(), strict=True):
-            for (name, errors), dashes in zip(curve.bounds.items(), _DASHES, strict=False):
+            for (name, errors), dashes in zip(curve.bounds.items(), cycle(_DASHES), strict=False):
                 panel.loglog(curve.probes, errors, label=name, linestyle=dashes)
             panel.loglog(curve.probes, curve.exact, color="black", label="exact law")
             panel.loglog(

@@ -1,5 +1,14 @@
 """The training system: FA and FFA in torch, quantizers, and distillation that uses both."""
 
+try:
+    import pydantic  # noqa: F401  (these three are probed here so that the message names the extra)
+    import safetensors  # noqa: F401
+    import torch  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"faqd_train needs {error.name}, which is not installed: pip install 'faqd[train]'."
+    ) from error
+
 from faqd_train.config import Config
 from faqd_train.config_files import load_config
 from faqd_train.distillation import distill

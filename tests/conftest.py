@@ -1,7 +1,12 @@
-"""Hypothesis profiles: deterministic by default, random by choice (HYPOTHESIS_PROFILE=random)."""
+"""What all tests share: Hypothesis profiles, and a guard of the global random states.
+
+The profile is deterministic by default, random by choice: HYPOTHESIS_PROFILE=random.
+"""
 
 import os
 
+import pytest
+from global_randomness import untouched_global_randomness
 from hypothesis import HealthCheck, settings
 
 # Deadlines measure the machine, not the code.
@@ -15,3 +20,9 @@ settings.register_profile(
 )
 settings.register_profile("random", parent=settings.get_profile("deterministic"), derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "deterministic"))
+
+
+@pytest.fixture(autouse=True)
+def _global_randomness_is_untouched():
+    with untouched_global_randomness():
+        yield

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from rich.cells import cell_len
 from rich.console import Console
 
 import faqd_math as fm
@@ -28,7 +29,7 @@ def test_demo_succeeds_and_tells_of_every_run_and_claim(demo):
     for plan in (TEACHER, *STUDENTS):
         assert plan.name in text
     assert f"All {len(CLAIMS)} claims hold." in text
-    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 80
+    assert max(cell_len(line) for line in text.splitlines() if "/" not in line) <= 80
 
 
 def test_demo_leaves_a_record_a_run_and_three_pictures(demo):

@@ -1,7 +1,11 @@
 """Each check can fail: wrong implementations are rejected by the check that guards against them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
+from global_randomness import untouched_global_randomness
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
@@ -249,3 +253,21 @@ def test_a_fixed_probe_is_caught_by_the_spread_of_its_estimates():
         assert_variance(
             estimates(lambda: fm.sample_probes(16, 5, rng=np.random.default_rng(1))), variance
         )
+
+
+@pytest.mark.parametrize(
+    ("touch", "name"),
+    [
+        (lambda: np.random.seed(1), "numpy.random"),  # noqa: NPY002  (planted)
+        (lambda: np.random.random(2), "numpy.random"),  # noqa: NPY002  (planted)
+        (lambda: torch.manual_seed(1), "torch"),
+        (lambda: torch.rand(2), "torch"),
+    ],
+)
+def test_touching_a_global_generator_is_noticed(touch, name):
+    """The guard that every test here runs under; also where the same seed was set before."""
+    noticed = partial(pytest.raises, AssertionError, match=f"generators of {name} were touched")
+    with noticed(), untouched_global_randomness():
+        touch()
+        with noticed(), untouched_global_randomness():
+            touch()

@@ -49,12 +49,6 @@ def test_each_call_draws_fresh_probes_and_a_seed_repeats_them():
     assert np.array_equal(first, again)
 
 
-def test_global_random_state_is_untouched():
-    before = np.random.get_state()[1].copy()  # noqa: NPY002  (the very state to leave alone)
-    fm.sample_probes(5, 2, rng=np.random.default_rng(5))
-    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
-
-
 @given(npst.arrays(float, st.integers(1, 8), elements=st.floats(-1e200, 1e200)))
 def test_one_at_most_stable_rank_at_most_effective_rank_at_most_rank(spectrum):
     stable, effective = fm.stable_rank(spectrum), fm.effective_rank(spectrum)

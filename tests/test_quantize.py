@@ -6,30 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 
 from faqd_math import released
 from faqd_math.quantize import alternating_projection, project_weights
-from faqd_math.testing import generators
+from faqd_math.testing import weight_arrays
 
 BITS = st.integers(1, 8)
 # Largest size whose assignments a test can list: at most 3^6, 7^4, 15^3 and 31^2 of them.
 BRUTE_FORCE_SIZE = {1: 8, 2: 6, 3: 4, 4: 3, 5: 2}
-
-
-@st.composite
-def weight_arrays(draw, max_size=40):
-    """Weights of any shape: eighths (zeros, ties), or generic ones of wild scale."""
-    size = draw(st.integers(1, max_size))
-    columns = draw(st.sampled_from([c for c in (1, 2, 3) if size % c == 0]))
-    shape = draw(
-        st.sampled_from([(size,), (size // columns, columns), (columns, 1, 1, size // columns)])
-    )
-    if draw(st.booleans()):
-        eighths = st.integers(-16, 16).map(lambda i: i / 8)
-        return draw(npst.arrays(np.float64, shape, elements=eighths))
-    exponent = draw(st.sampled_from([-200, -3, 0, 3, 200]))
-    return draw(generators()).standard_normal(shape) * 10.0**exponent
 
 
 def relative_error(weights, values):

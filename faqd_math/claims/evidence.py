@@ -52,6 +52,13 @@ class Case:
         """Effective rank ρ of the gap."""
         return effective_rank(self.spectrum)
 
+    @property
+    def has_gap(self) -> bool:
+        """Whether the affinities differ by more than their rounding, some (N + 2C)u an entry."""
+        terms = self.n + 2 * (len(self.student) + len(self.teacher))
+        rounding = 64 * terms * float(np.finfo(np.float64).eps)
+        return bool(np.sqrt(self.mu) / self.n > rounding)
+
 
 @dataclass(frozen=True)
 class Sampling:

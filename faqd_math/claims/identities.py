@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from faqd_math.claims.evidence import Case, Claim, Evidence, Sampling
-from faqd_math.features import affinity
+from faqd_math._validation import Array
+from faqd_math.claims.evidence import Case, Check, Claim, Evidence, Sampling
+from faqd_math.features import affinity, resize_bilinear, unit_pixels
 from faqd_math.gradients import fa_gradient, ffa_gradient
 from faqd_math.losses import fa_loss, ffa_loss
+from faqd_math.order_one import ffa_mean
 from faqd_math.probes import sample_probes
-
-_DERIVED = "definition"
 
 
 def rounding(case: Case) -> float:
@@ -54,28 +54,70 @@ def _orthogonal(case: Case, sampling: Sampling) -> Evidence:
     )
 
 
-def _radial_part(case: Case, gradient: np.ndarray) -> Evidence:
-    radial = np.abs((gradient * case.student).sum(axis=0)).max()
-    size = np.linalg.norm(gradient, axis=0) * np.linalg.norm(case.student, axis=0)
-    return Evidence(float(radial), 0.0, "=", (1 + float(size.max())) * rounding(case))
+def _invariant(case: Case, sampling: Sampling) -> Evidence:
+    """Rescale the student's pixels and rotate its channels."""
+    rng, channels = sampling.rng, len(case.student)
+    rotation, _ = np.linalg.qr(rng.standard_normal((channels, channels)))
+    factors = 10 ** rng.uniform(-2, 2, case.student.shape[1:])
+    moved = fa_loss(np.tensordot(rotation, factors * case.student, axes=1), case.teacher)
+    return Evidence(moved, fa_loss(case.student, case.teacher), "=", rounding(case))
 
 
-def _fa_tangent(case: Case, _: Sampling) -> Evidence:
-    return _radial_part(case, fa_gradient(case.student, case.teacher))
+def _fa_gradient(case: Case, _: Sampling) -> Evidence:
+    x, gap = _unit_pixels_and_gap(case)
+    expected = 4 / case.n**2 * (x @ gap)
+    return _difference(case, fa_gradient(case.student, case.teacher), expected, x, 1.0)
 
 
-def _ffa_tangent(case: Case, sampling: Sampling) -> Evidence:
+def _ffa_gradient(case: Case, sampling: Sampling) -> Evidence:
     probes = sample_probes(case.n, sampling.k, rng=sampling.rng)
-    return _radial_part(case, ffa_gradient(case.student, case.teacher, probes))
+    x, gap = _unit_pixels_and_gap(case)
+    images = gap @ probes
+    slope = (x @ images) @ probes.T + (x @ probes) @ images.T
+    expected = 2 / (sampling.k * case.n**2) * slope
+    actual = ffa_gradient(case.student, case.teacher, probes)
+    return _difference(case, actual, expected, x, float((probes**2).sum()))
+
+
+def _unit_pixels_and_gap(case: Case) -> tuple[Array, Array]:
+    """Return the student's unit pixels (C_s, N) and the gap as an N×N matrix."""
+    size = (case.student.shape[1], case.student.shape[2])
+    teacher = resize_bilinear(case.teacher[np.newaxis], size)[0]
+    return unit_pixels(case.student[np.newaxis])[0][0], affinity(case.student) - affinity(teacher)
+
+
+def _difference(
+    case: Case, actual: Array, by_unit_pixels: Array, x: Array, factor: float
+) -> Evidence:
+    """Largest distance of ‖F_i‖·g_i from the gradient by X, projected off x_i, 0 where dead."""
+    norms = np.linalg.norm(case.student, axis=0).ravel()
+    tangent = (by_unit_pixels - x * (x * by_unit_pixels).sum(axis=0)) * (norms > 0)
+    distance = np.abs(actual.reshape(x.shape) * norms - tangent).max()
+    return Evidence(float(distance), 0.0, "=", 4 * (1 + factor) * rounding(case))
+
+
+def _order_one_norms(case: Case, _: Sampling) -> Evidence:
+    """Position of E L̂₁ between its two norms: 0 at the lower one, 1 at the upper."""
+    upper = np.sqrt(2 / np.pi) * fa_loss(case.student, case.teacher, order=1)
+    lower = upper / np.sqrt(case.n)
+    mean = ffa_mean(case.student, case.teacher)
+    allowance = 0.5 + rounding(case) / max(upper - lower, rounding(case))
+    return Evidence(float((mean - lower) / (upper - lower or 1)), 0.5, "=", allowance)
+
+
+def _claim(claim_id: str, statement: str, check: Check) -> Claim:
+    return Claim(claim_id, statement, "definition", "identity", check)
 
 
 IDENTITIES = (
-    Claim("I1", "Affinities are cosines: |S_ij| ≤ 1.", _DERIVED, "identity", _cosines),
-    Claim("I3", "FA of order 2 lies between 0 and 4.", _DERIVED, "identity", _range),
-    Claim("I4", "The Gram identity gives FA exactly.", _DERIVED, "identity", _gram),
-    Claim("I5", "FA is Σλ²/N² over the gap's spectrum.", _DERIVED, "identity", _spectrum),
-    Claim("I6", "The gap's trace counts live pixels.", _DERIVED, "identity", _trace),
-    Claim("I7", "N orthogonal probes make FFA exact.", _DERIVED, "identity", _orthogonal),
-    Claim("I8", "FA's gradient is orthogonal to each pixel.", _DERIVED, "identity", _fa_tangent),
-    Claim("I9", "FFA's gradient is orthogonal to each pixel.", _DERIVED, "identity", _ffa_tangent),
+    _claim("I1", "Affinities are cosines: |S_ij| ≤ 1.", _cosines),
+    _claim("I2", "FA ignores pixel scales and channel rotations.", _invariant),
+    _claim("I3", "FA of order 2 lies between 0 and 4.", _range),
+    _claim("I4", "The Gram identity gives FA exactly.", _gram),
+    _claim("I5", "FA is Σλ²/N² over the gap's spectrum.", _spectrum),
+    _claim("I6", "The gap's trace counts live pixels.", _trace),
+    _claim("I7", "N orthogonal probes make FFA exact.", _orthogonal),
+    _claim("I8", "FA's gradient is (4/N²)XA, made tangent (error).", _fa_gradient),
+    _claim("I9", "FFA's is (2/kN²)X(AZZᵀ + ZZᵀA) (error).", _ffa_gradient),
+    _claim("I10", "E L̂₁ is between its norms (0 and 1).", _order_one_norms),
 )

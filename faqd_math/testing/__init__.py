@@ -17,6 +17,7 @@ from faqd_math.testing.strategies import (
     feature_triples,
     generators,
     probes_for,
+    weight_arrays,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "feature_triples",
     "generators",
     "probes_for",
+    "weight_arrays",
 ]

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for feature maps, probes and generators."""
+"""Hypothesis strategies for feature maps, probes, weights and generators."""
 
 from __future__ import annotations
 
@@ -133,3 +133,16 @@ def probes_for(draw: st.DrawFn, student: Array, max_probes: int = 5) -> Array:
     k = draw(st.integers(1, min(n, max_probes) if law == "orthogonal" else max_probes))
     batch = len(student) if student.ndim == 4 and draw(st.booleans()) else None
     return sample_probes(n, k, law=law, rng=draw(generators()), batch=batch)
+
+
+@st.composite
+def weight_arrays(draw: st.DrawFn, max_size: int = 40) -> Array:
+    """Draw weights of a layer, of one to four axes: eighths (zeros, ties), or of wild scale."""
+    size = draw(st.integers(1, max_size))
+    columns = draw(st.sampled_from([c for c in (1, 2, 3) if size % c == 0]))
+    shapes = [(size,), (size // columns, columns), (columns, 1, 1, size // columns)]
+    shape = draw(st.sampled_from(shapes))
+    if draw(st.booleans()):
+        return draw(npst.arrays(np.float64, shape, elements=_ENTRIES))
+    exponent = draw(st.sampled_from([-200, -3, 0, 3, 200]))
+    return draw(generators()).standard_normal(shape) * 10.0**exponent
