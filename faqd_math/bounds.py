@@ -284,7 +284,7 @@ GAUSSIAN_BOUNDS: dict[str, Bound] = {
 def probes_needed(bound: Bound, spectrum: Any, epsilon: float, delta: float) -> int:
     """Smallest k for which ``bound`` promises a relative error ε but for probability δ.
 
-    Every bound of this module falls as k grows.
+    Every bound of this module falls as k grows. Raises ValueError where k is above 2⁵³.
 
     Examples
     --------

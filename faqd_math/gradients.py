@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,8 +10,12 @@ from faqd_math._validation import Array, check_choice, check_probes
 from faqd_math.features import unit_pixel_pair
 from faqd_math.losses import Order, apply_gap
 
+GradientReduction = Literal["mean", "sum"]
 
-def fa_gradient(student: Any, teacher: Any, *, order: Order = 2, reduction: str = "mean") -> Array:
+
+def fa_gradient(
+    student: Any, teacher: Any, *, order: Order = 2, reduction: GradientReduction = "mean"
+) -> Array:
     """Gradient of `faqd_math.fa_loss` with respect to the student's features (I8).
 
     Order 2: G = (4/N²)·XA, in O(NC²) work. Order 1: G = (2/N²)·X sign(A), a subgradient, which
@@ -46,13 +50,19 @@ def fa_gradient(student: Any, teacher: Any, *, order: Order = 2, reduction: str 
     True
     """
     check_choice(order, "order", (1, 2))
+    check_choice(reduction, "reduction", ("mean", "sum"))
     x, y, norms = unit_pixel_pair(student, teacher)
     gradient = unit_fa_gradient(x, y, order)
     return _through_normalisation(gradient, x, norms, np.shape(student), reduction)
 
 
 def ffa_gradient(
-    student: Any, teacher: Any, probes: Any, *, order: Order = 2, reduction: str = "mean"
+    student: Any,
+    teacher: Any,
+    probes: Any,
+    *,
+    order: Order = 2,
+    reduction: GradientReduction = "mean",
 ) -> Array:
     """Gradient of `faqd_math.ffa_loss` with respect to the student's features (I9).
 
@@ -91,6 +101,7 @@ def ffa_gradient(
     True
     """
     check_choice(order, "order", (1, 2))
+    check_choice(reduction, "reduction", ("mean", "sum"))
     x, y, norms = unit_pixel_pair(student, teacher)
     z = check_probes(probes, n=x.shape[-1], batch=len(x))
     gradient = unit_ffa_gradient(x, y, z, order)
@@ -114,10 +125,13 @@ def unit_ffa_gradient(x: Array, y: Array, z: Array, order: Order = 2) -> Array:
 
 
 def _through_normalisation(
-    gradient: Array, x: Array, norms: Array, shape: tuple[int, ...], reduction: str
+    gradient: Array,
+    x: Array,
+    norms: Array,
+    shape: tuple[int, ...],
+    reduction: GradientReduction,
 ) -> Array:
     """Chain rule of F_i ↦ F_i/‖F_i‖: project off x_i, divide by ‖F_i‖, 0 where F_i = 0."""
-    check_choice(reduction, "reduction", ("mean", "sum"))
     tangent = gradient - x * (x * gradient).sum(axis=1, keepdims=True)
     tangent = np.divide(tangent, norms, out=np.zeros_like(tangent), where=norms > 0)
     return (tangent / len(x) if reduction == "mean" else tangent).reshape(shape)

@@ -20,6 +20,8 @@ _FIRST_STEP = 0.25
 _LAST_STEP = _FIRST_STEP / 32
 _NEGLIGIBLE = -42.0  # e^-42 of the peak is below the rounding error of the sum
 _AGREEMENT = 1e-12  # between two steps; the error itself is about the square of their difference
+_ROUNDING = 1e-17  # of two sums, in units of kr + |cx|: they come as close as 4e-18 at least
+_MOST_PROBES = 2**53  # from where on a float does not tell k from k + 1
 
 
 def failure_probability(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
@@ -45,11 +47,14 @@ def failure_probability(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "
     ------
     TypeError, ValueError
         If the spectrum is no finite floating vector, k no positive integer, epsilon no positive
-        finite number, or the tail unknown.
+        finite number, or the tail unknown; and if kr is above 2⁵³.
+    ArithmeticError
+        If the integral does not converge, which no input is known to bring about.
 
     Notes
     -----
-    Relative accuracy about 1e-11 for each side, far tails included; see `tail_probability`.
+    Relative accuracy about 1e-11 for each side, far tails included, but never better
+    than 2e-17·kr: at k = 10¹² four digits are left. See `tail_probability`.
 
     Examples
     --------
@@ -89,7 +94,7 @@ def probes_needed(spectrum: Any, epsilon: float, delta: float) -> int:
     Raises
     ------
     TypeError, ValueError
-        As `failure_probability`; and if delta is not between 0 and 1.
+        As `failure_probability`; and if delta is not between 0 and 1, or kr is above 2⁵³.
 
     Notes
     -----
@@ -103,15 +108,23 @@ def probes_needed(spectrum: Any, epsilon: float, delta: float) -> int:
     >>> probes_needed(one, 0.3, 0.05), probes_needed(seven, 0.3, 0.05)
     (85, 13)
     """
-    return smallest_k(lambda k: failure_probability(spectrum, k, epsilon), delta)
+    at_most = _MOST_PROBES // max(relative_squares(spectrum).size, 1)
+    return smallest_k(lambda k: failure_probability(spectrum, k, epsilon), delta, at_most=at_most)
 
 
-def smallest_k(probability: Callable[[int], float], delta: float) -> int:
-    """Smallest k from 1 on with probability(k) ≤ δ, for one that falls as k grows."""
+def smallest_k(
+    probability: Callable[[int], float], delta: float, *, at_most: int = _MOST_PROBES
+) -> int:
+    """Smallest k up to about ``at_most`` with probability(k) ≤ δ, for one that falls with k."""
     hint = "pass the failure probability, such as 0.05"
     delta = check_number(delta, "delta", above=0, below=1, hint=hint)
     high = 1
     while probability(high) > delta:
+        if 2 * high > at_most:
+            raise ValueError(
+                f"delta is {delta}, which even {high} probes do not reach at this epsilon; a "
+                f"request that fewer probes meet is accepted: raise epsilon or delta."
+            )
         high *= 2
     low = high // 2
     while high - low > 1:
@@ -148,6 +161,8 @@ def tail_probability(
     ------
     TypeError, ValueError
         As `failure_probability`; and if ``value`` is no finite number.
+    ArithmeticError
+        As `failure_probability`.
 
     Notes
     -----
@@ -167,11 +182,12 @@ def tail_probability(
     to the real axis no factor of exp(K) grows along the path, whatever the spectrum.
     In v the integrand is a bell of width 1 with doubly exponential tails, and analytic in a
     strip around the real line, so that the trapezoidal rule converges geometrically. The step is
-    halved until two sums agree to 1e-12; the error is about the square of their difference, and
-    rounding, about 1e-16·(kr + |cx|) relative, is what remains. Against χ² for equal eigenvalues
-    (kr up to 10⁴) and partial fractions at 400 digits for distinct ones (over 12 decades) the
-    relative error stays below 1e-11 for probabilities down to 1e-260. Values below 1e-290 of the
-    largest λ² count as 0.
+    halved until two sums agree to 1e-12, or to rounding; the error is about the square of their
+    difference, and rounding, up to about 2e-17·(kr + |cx|) relative, is what remains. Against χ²
+    for equal eigenvalues (kr up to 10⁴) and partial fractions at 400 digits for distinct ones (over
+    12 decades) the relative error stays below 1e-11 for probabilities down to 1e-260; against χ²
+    with up to 10¹² degrees of freedom below 2e-17·kr. Values below 1e-290 of the largest λ² count
+    as 0.
 
     References
     ----------
@@ -204,6 +220,11 @@ def tail_probability(
 
 def _tails(weights: Array, k: int, x: float) -> tuple[float, float]:
     """P(Q ≥ x) and P(Q ≤ x): one by the integral, the other as its complement."""
+    if k * len(weights) > _MOST_PROBES:
+        raise ValueError(
+            f"k is {k} for {len(weights)} eigenvalues, whose product is above 2**53, where "
+            f"rounding leaves no digit; a smaller k is accepted: ask a bound of faqd_math.bounds."
+        )
     if x < _SMALLEST:
         return 1.0, 0.0
     mean = k * float(weights.sum())
@@ -242,14 +263,17 @@ def _saddle_integral(weights: Array, k: int, x: float) -> float:
     magnitude, values = integrand(nodes)
     reach = nodes[np.flatnonzero(magnitude > magnitude.max() + _NEGLIGIBLE)[-1]] + step
     total = step * (values.sum() - 0.5 * values[0])
+    agreement = max(_AGREEMENT, _ROUNDING * (k * len(weights) + abs(c * x)))
     while step > _LAST_STEP:
         _, values = integrand(np.arange(0.5 * step, reach, step))
         refined = 0.5 * (total + step * values.sum())
-        converged = abs(refined - total) <= _AGREEMENT * abs(refined)
+        if abs(refined - total) <= agreement * abs(refined):
+            return float(side * np.exp(log_peak) * refined / np.pi)
         step, total = 0.5 * step, refined
-        if converged:
-            break
-    return float(side * np.exp(log_peak) * total / np.pi)
+    raise ArithmeticError(
+        f"the integral of the exact law does not converge for k = {k} and {len(weights)} "
+        f"eigenvalues; a bound holds there too: ask one of faqd_math.bounds."
+    )
 
 
 def _saddle_point(weights: Array, k: int, x: float) -> float:

@@ -15,9 +15,9 @@ Method = Literal["auto", "direct", "gram", "spectrum"]
 Order = Literal[1, 2]
 Reduction = Literal["mean", "sum", "none"]
 
-# Below this share of ‖S_s‖² + ‖S_t‖² the Gram identity has lost 4 of float64's 16 digits, and
-# "auto" takes the spectrum form instead (§5).
-CANCELLATION = 1e-4
+# Below this share of ‖S_s‖² + ‖S_t‖², about 1e-4, the Gram identity has lost a quarter of
+# float64's digits, and "auto" takes the spectrum form instead (§5).
+CANCELLATION = float(np.finfo(np.float64).eps) ** 0.25
 
 
 def fa_loss(

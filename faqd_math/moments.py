@@ -3,7 +3,8 @@
 T = ‖AZ‖_F²/k estimates μ = ‖A‖_F². Functions of a spectrum take one sample's eigenvalues (r,)
 of the gap; functions of feature maps (C, H, W) return a float, and of batches (B, C, H, W) one
 value a sample, (B,). Nothing here holds an N×N matrix. Bad input raises TypeError or ValueError,
-as in `faqd_math.fa_loss`.
+as in `faqd_math.fa_loss`; so do eigenvalues above 2⁵³, whose powers could overflow: those of a gap
+are at most N.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from faqd_math.losses import apply_gap
 from faqd_math.spectrum import effective_rank
 
 _BLOCK = 256  # rows of an N×N matrix held at a time
+_MOST = 2**53  # pixels or channels: from here on a float does not tell n from n + 1
 
 
 def mean(spectrum: Any) -> float:
@@ -36,7 +38,7 @@ def mean(spectrum: Any) -> float:
     >>> mean(np.array([2.0, -1.0]))
     5.0
     """
-    return float((check_spectrum(spectrum) ** 2).sum())
+    return float((_eigenvalues(spectrum) ** 2).sum())
 
 
 def variance(spectrum: Any, k: int) -> float:
@@ -49,7 +51,7 @@ def variance(spectrum: Any, k: int) -> float:
     >>> variance(np.array([2.0, -1.0]), 17)
     2.0
     """
-    return 2 * float((check_spectrum(spectrum) ** 4).sum()) / check_count(k, "k")
+    return 2 * float((_eigenvalues(spectrum) ** 4).sum()) / check_count(k, "k")
 
 
 def rademacher_variance(student: Any, teacher: Any, k: int) -> Any:
@@ -85,7 +87,7 @@ def sphere_variance(spectrum: Any, k: int, n: int) -> float:
     >>> sphere_variance(np.ones(3), 15, 3)
     0.0
     """
-    squares = check_spectrum(spectrum) ** 2
+    squares = _eigenvalues(spectrum) ** 2
     k, n = check_count(k, "k"), check_count(n, "n")
     if n < np.count_nonzero(squares):
         raise ValueError(
@@ -104,7 +106,7 @@ def third_cumulant(spectrum: Any, k: int) -> float:
     >>> third_cumulant(np.array([1.0, -1.0]), 4)
     1.0
     """
-    return 8 * float((check_spectrum(spectrum) ** 6).sum()) / check_count(k, "k") ** 2
+    return 8 * float((_eigenvalues(spectrum) ** 6).sum()) / check_count(k, "k") ** 2
 
 
 def shared_probes_variance(student: Any, teacher: Any, k: int) -> float:
@@ -138,7 +140,8 @@ def independent_probes_variance(student: Any, teacher: Any, k: int) -> float:
 def root_mean(spectrum: Any, k: int) -> float:
     """P7: E√T ≈ √μ(1 − 1/(4kρ)), by the delta method: the root is biased low.
 
-    The next term is of relative order (kρ)⁻².
+    The next term is of relative order S₆/(k²μ³) with S₆ = Σλ⁶. That is at least (kρ)⁻², and may be
+    much larger: for one large eigenvalue above many small ones.
 
     Examples
     --------
@@ -219,6 +222,11 @@ def channels_needed(teacher: Any, loss: float) -> int:
     """
     loss = check_number(loss, "loss", above=0, hint="pass the FA of order 2 to allow, such as 0.01")
     one_channel = float(np.mean(projected_loss(teacher, 1)))
+    if one_channel > loss * _MOST:
+        raise ValueError(
+            f"loss is {loss}, for which 2**53 channels are too few; a loss that fewer reach is "
+            f"accepted: raise it."
+        )
     return max(1, int(np.ceil(one_channel / loss)))
 
 
@@ -239,6 +247,18 @@ def gap_factor(x: Array, y: Array) -> Array:
 def row_blocks(n: int) -> Iterator[slice]:
     """Split n rows into blocks that fit in memory beside N columns."""
     return (slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
+
+
+def _eigenvalues(spectrum: Any) -> Array:
+    """Return a spectrum whose sixth powers are far from overflow."""
+    eigenvalues = check_spectrum(spectrum)
+    largest = np.abs(eigenvalues).max(initial=0.0)
+    if largest > _MOST:
+        raise ValueError(
+            f"spectrum holds an eigenvalue of size {largest:g}; those of a gap are at most its "
+            f"number of pixels, and up to 2**53 is accepted: take it from gap_spectrum."
+        )
+    return eigenvalues
 
 
 def _squared_norm(matrices: Array) -> Array:

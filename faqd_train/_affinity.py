@@ -15,8 +15,6 @@ from faqd_train._validation import check_finite
 
 Totals = tuple[Tensor, Tensor | None]
 
-# Below this share of ‖S_s‖² + ‖S_t‖² the Gram identity has lost 4 of float64's 16 digits (§5).
-CANCELLATION = 1e-4
 # Entries of a block of rows of the affinity gap on the direct path: 16 MiB of float64.
 CHUNK = 2**21
 
@@ -24,6 +22,11 @@ CHUNK = 2**21
 def accumulation_dtype(device: torch.device) -> torch.dtype:
     """float64, in which maps of every dtype are exact; float32 where the device has no more."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def cancellation(dtype: torch.dtype) -> float:
+    """Share of ‖S_s‖² + ‖S_t‖² below which Gram has lost a quarter of the dtype's digits (§5)."""
+    return torch.finfo(dtype).eps ** 0.25
 
 
 def unit_pixels(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +84,7 @@ def gram(x: Tensor, y: Tensor, *, with_gradient: bool) -> Totals:
     xx, xy, yy = x @ x.mT, x @ y.mT, y @ y.mT
     size = squared_norm(xx) + squared_norm(yy)
     totals = size - 2 * squared_norm(xy)
-    cancelled = totals < CANCELLATION * size
+    cancelled = totals < cancellation(x.dtype) * size
     if cancelled.any():
         totals[cancelled] = spectrum(x[cancelled], y[cancelled])
     # XA = (XXᵀ)X − (XYᵀ)Y subtracts first powers of the gap: what it loses is only √ of μ's loss.

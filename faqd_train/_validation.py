@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -22,6 +23,11 @@ def check_tensor(value: Any, name: str) -> Tensor:
         raise TypeError(
             f"{name} has dtype {value.dtype}; float64, float32, bfloat16 and float16 are "
             f"accepted: convert it on purpose with {name}.to(torch.float32)."
+        )
+    if value.layout != torch.strided:
+        raise TypeError(
+            f"{name} has layout {value.layout}; dense tensors (torch.strided) are accepted: "
+            f"convert it with {name}.to_dense()."
         )
     return value
 
@@ -107,7 +113,7 @@ def check_generator(generator: Any) -> torch.Generator:
 
 def check_count(value: Any, name: str, *, at_least: int = 1) -> int:
     """Return an integer of at least ``at_least``; booleans and floats are refused."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(
             f"{name} is a {type(value).__name__}; an integer is accepted: "
             f"pass {name} as an int of at least {at_least}."
@@ -117,7 +123,7 @@ def check_count(value: Any, name: str, *, at_least: int = 1) -> int:
             f"{name} is {value}; an integer of at least {at_least} is accepted: "
             f"choose a larger {name}."
         )
-    return value
+    return int(value)
 
 
 def check_choice(value: Any, name: str, accepted: Collection[Any]) -> None:

@@ -79,9 +79,10 @@ def fa_loss(
     the dtype's range it becomes infinite, so that loss scaling sees it.
 
     The error relative to the exact loss of the given maps is of order u·√(s/μ) with
-    s = ‖S_s‖² + ‖S_t‖², μ = ‖A‖_F² and u = 2⁻⁵³, by either method: where μ < 10⁻⁴·s the Gram
-    identity, whose error is u·s/μ, gives way to the spectrum form R J Rᵀ (§5). At order 1 it is
-    of order u/L₁. The result is then rounded to its dtype. It is never negative.
+    s = ‖S_s‖² + ‖S_t‖², μ = ‖A‖_F² and u the unit roundoff of what is computed in, 2⁻⁵³ (2⁻²⁴ on
+    MPS), by either method: where μ < (2u)^¼·s the Gram identity, whose error is u·s/μ, gives way
+    to the spectrum form R J Rᵀ (§5). At order 1 it is of order u/L₁. The result is then rounded
+    to its dtype. It is never negative.
 
     A call waits for an accelerator to see whether Gram cancels, and whether the result is finite,
     which stands for a check of the inputs.

@@ -199,8 +199,8 @@ def test_rademacher_bound_is_false_near_one():
         check_rademacher_limit(up_to_one, (1.0,))
 
 
-@pytest.mark.parametrize("eigenvector", ["flat", "random", "two entries"])
-def test_rademacher_draws_obey_their_bounds(eigenvector):
+def check_rademacher_draws(eigenvector, bound, upper_bound):
+    """Assert that draws exceed neither the bound on both sides nor the one above the mean."""
     rng = np.random.default_rng(11)
     n, replications, rank = 24, 20_000, 3
     basis = rng.standard_normal((n, rank))
@@ -209,16 +209,28 @@ def test_rademacher_draws_obey_their_bounds(eigenvector):
     elif eigenvector == "two entries":
         basis[2:, 0] = 0.0
     q, _ = np.linalg.qr(basis)
-    spectrum = np.array([2.0, -1.0, 0.5])
+    spectrum = np.array([2.0, -0.4, 0.2])
     for k in (5, 40):
         z = sample_probes(n, k, law="rademacher", rng=rng, batch=replications)
         values = ((spectrum[:, np.newaxis] * (q.T @ z)) ** 2).sum(axis=(1, 2)) / k
         error = values / (spectrum**2).sum() - 1
         for epsilon in (0.3, 0.5, 0.75):
-            both = bounds.rademacher(spectrum, k, epsilon)
-            upper = bounds.stable_rank_tail(spectrum, k, epsilon, tail="upper")
+            both = bound(spectrum, k, epsilon)
+            upper = upper_bound(spectrum, k, epsilon, tail="upper")
             assert_rate_at_most((np.abs(error) >= epsilon).sum(), replications, both)
             assert_rate_at_most((error >= epsilon).sum(), replications, upper)
+
+
+@pytest.mark.parametrize("eigenvector", ["flat", "random", "two entries"])
+def test_rademacher_draws_obey_their_bounds(eigenvector):
+    check_rademacher_draws(eigenvector, bounds.rademacher, bounds.stable_rank_tail)
+
+
+def test_rademacher_draws_catch_an_exponent_too_large():
+    both, upper = bounds.rademacher, bounds.stable_rank_tail
+    for pair in ((scaled(both, 2.5), upper), (both, scaled(upper, 2.5))):
+        with pytest.raises(AssertionError, match="exceed the bound"):
+            check_rademacher_draws("flat", *pair)
 
 
 def test_rademacher_bound_is_within_a_factor_of_the_truth():
@@ -275,6 +287,11 @@ def test_an_epsilon_that_the_statement_does_not_cover_is_refused(name):
         (lambda: bounds.cantelli(np.ones(1), 1, 1, tail="left"), ValueError, "tail is 'left'"),
         (lambda: bounds.probes_needed(bounds.tropp, np.ones(1), 1, 1), ValueError, "delta is 1"),
         (lambda: bounds.stable_rank_probes(np.ones(1), 1, 0), ValueError, "delta is 0"),
+        (
+            lambda: bounds.probes_needed(bounds.chebyshev, np.ones(1), 1e-99, 1e-200),
+            ValueError,
+            "delta is 1e-200, which even 9007199254740992 probes do not reach at this epsilon",
+        ),
     ],
 )
 def test_bad_input_is_named(call, error, message):

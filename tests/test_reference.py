@@ -125,6 +125,13 @@ def test_gradients_are_the_slopes_of_the_losses(order):
         assert (rise - fall) / (2 * h) == pytest.approx(expected, abs=1e-8)
 
 
+@pytest.mark.parametrize("gradient", [fm.fa_gradient, fm.ffa_gradient])
+def test_gradients_judge_their_reduction_before_the_work(gradient):
+    maps = ["no maps"] * (3 if gradient is fm.ffa_gradient else 2)
+    with pytest.raises(ValueError, match="reduction is 'none'; accepted are 'mean', 'sum'"):
+        gradient(*maps, reduction="none")
+
+
 @given(st.data(), feature_pairs(), st.sampled_from(["mean", "sum"]))
 def test_reductions_combine_the_samples(data, pair, reduction):
     probes = data.draw(probes_for(pair[0]))

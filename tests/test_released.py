@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import oracles
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -17,21 +18,6 @@ from faqd_math.testing import assert_mean, feature_pairs, generators
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
 
-def resized(channel, height, width):
-    """One channel, bilinear with aligned corners, pixel by pixel."""
-    out = np.empty((height, width))
-    for i in range(height):
-        for j in range(width):
-            r = i * (channel.shape[0] - 1) / (height - 1) if height > 1 else 0.0
-            c = j * (channel.shape[1] - 1) / (width - 1) if width > 1 else 0.0
-            r0, c0 = int(r), int(c)
-            r1, c1 = min(r0 + 1, channel.shape[0] - 1), min(c0 + 1, channel.shape[1] - 1)
-            top = (1 - (c - c0)) * channel[r0, c0] + (c - c0) * channel[r0, c1]
-            bottom = (1 - (c - c0)) * channel[r1, c0] + (c - c0) * channel[r1, c1]
-            out[i, j] = (1 - (r - r0)) * top + (r - r0) * bottom
-    return out
-
-
 def naive_gaps(student, teacher, offset):
     """One gap A a sample, entry by entry."""
     if student.ndim == 3:
@@ -39,7 +25,7 @@ def naive_gaps(student, teacher, offset):
     height, width = student.shape[2:]
     gaps = []
     for s, t in zip(student, teacher, strict=True):
-        t = np.array([resized(channel, height, width) for channel in t])
+        t = oracles.resize(t, height, width)
         pixels = [(s[:, i, j], t[:, i, j]) for i in range(height) for j in range(width)]
         gap = np.empty((len(pixels), len(pixels)))
         for i, (si, ti) in enumerate(pixels):

@@ -13,6 +13,7 @@ from faqd_train.losses import fa_loss, ffa_loss, sample_probes
 
 LAWS = ["gaussian", "rademacher", "sphere", "orthogonal"]
 EXACT = {
+    "auto": fa_loss,
     "gram": partial(fa_loss, method="gram"),
     "direct": partial(fa_loss, method="direct"),
     "order 1": partial(fa_loss, order=1),

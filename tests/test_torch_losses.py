@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import faqd_math as fm
 from faqd_math.features import resize_bilinear
 from faqd_math.testing import feature_pairs, probes_for
+from faqd_train import _affinity, losses
 from faqd_train.losses import fa_loss, ffa_loss
 
 UNIT_ROUNDOFF = np.finfo(np.float64).eps / 2
@@ -37,12 +38,20 @@ def gap_rounding(student, teacher):
     """Return what rounding explains in an entry of the gap, both implementations together.
 
     A cosine is off by at most (2C + 8)u, and by 2Nu more where products are regrouped; the gap
-    has two, and there are two implementations. Interpolation may lose a factor 100: the teachers
-    drawn keep at least 1e-2 of each pixel.
+    has two, and there are two implementations.
     """
     terms = 2 * max(student.shape[-3], teacher.shape[-3]) + 8 + 2 * pixels_of(student)
-    resized = 1 if student.shape[-2:] == teacher.shape[-2:] else 100
-    return 4 * terms * UNIT_ROUNDOFF * resized
+    return 4 * terms * UNIT_ROUNDOFF * interpolation_loss(student, teacher)
+
+
+def interpolation_loss(student, teacher):
+    """How many times smaller than what it is made of a resized pixel is, at most."""
+    size = student.shape[-2:]
+    if teacher.shape[-2:] == size:
+        return 1.0
+    resized = np.linalg.norm(resize_bilinear(samples_of(teacher), size), axis=1)
+    parts = np.linalg.norm(resize_bilinear(np.abs(samples_of(teacher)), size), axis=1)
+    return (parts[parts > 0] / resized[parts > 0]).max(initial=1.0)
 
 
 def assert_values_match(actual, expected, order, floor):
@@ -95,23 +104,27 @@ def undecided_signs(student, teacher, rounding):
 def assert_ffa_matches(loss, student, teacher, probes, order=2, reduction="mean"):
     """Hold a differentiable FFA with given probes against the reference."""
     n, k = probes.shape[-2:]
-    largest = np.abs(probes).max()
-    # An entry of AZ adds up N entries of A times those of Z.
-    rounding = gap_rounding(student, teacher) * n * largest
+    rounding = gap_rounding(student, teacher)
+    sizes = np.abs(probes).sum(axis=-2, keepdims=True)  # ‖z_j‖₁
     loss = partial(loss, probes=torch.from_numpy(probes))
     value, gradient = value_and_gradient(loss, student, teacher, reduction=reduction)
     expected = fm.ffa_loss(student, teacher, probes, order=order, reduction=reduction)
-    assert_values_match(value, expected, order, len(samples_of(student)) * rounding)
+    # An entry of AZ is off by ‖z_j‖₁ times the error of one of A; ‖AZ‖_F has √(Nk) of them.
+    floor = len(samples_of(student)) * rounding * sizes.max() / n ** (1 / order)
+    assert_values_match(value, expected, order, floor)
     expected = fm.ffa_gradient(student, teacher, probes, order=order, reduction=reduction)
-    floor = 16 / n * rounding * n * largest
+    # |X ΔV| ≤ N‖z_j‖₁ and |XZ| ≤ ‖z_j‖₁ in (2/(kN²))·X(VZᵀ + ZVᵀ), and four times that for the
+    # projection, as above.
+    terms = (sizes * (n * np.abs(probes) + sizes)).sum(axis=-1)
+    floor = 8 / (k * n**2) * rounding * terms.reshape(-1, *student.shape[-2:])
     if order == 1:
         # A sign of AZ at rounding level moves column i by x_i·z_ij and (XZ)_j, ‖(XZ)_j‖ ≤ N|z|.
         batch = samples_of(student)
         teacher = resize_bilinear(samples_of(teacher), batch.shape[2:])
         az = (fm.affinity(batch) - fm.affinity(teacher)) @ probes
         alive = np.any(batch != 0, axis=1).reshape(len(batch), -1, 1)
-        undecided = np.count_nonzero((np.abs(az) <= rounding) & alive)
-        floor += undecided * 2 / (k * n**2) * (1 + n) * largest
+        undecided = np.count_nonzero((np.abs(az) <= rounding * sizes) & alive)
+        floor += undecided * 2 / (k * n**2) * (1 + n) * np.abs(probes).max()
     assert_gradients_match(gradient, expected, student, floor)
 
 
@@ -147,7 +160,7 @@ def test_reduction_none_gives_the_value_of_every_sample(order, drawn):
     fast = ffa_loss(*maps, order=order, reduction="none", probes=torch.from_numpy(probes)).numpy()
     expected = fm.ffa_loss(student, teacher, probes, order=order, reduction="none")
     assert fast.shape == student.shape[:-3]
-    floor = rounding * pixels_of(student) * np.abs(probes).max()
+    floor = rounding * np.abs(probes).sum(axis=-2).max() / pixels_of(student) ** (1 / order)
     assert_values_match(fast, expected, order, floor)
 
 
@@ -216,3 +229,65 @@ def test_ffa_parity_check_catches_probes_of_another_scale(factor):
 
     with pytest.raises(AssertionError, match="values"):
         assert_ffa_matches(planted, student, teacher, probes)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
+def test_ffa_parity_check_catches_a_gradient_off_by_1e_9(order, size):
+    rng = np.random.default_rng(0)
+    student, teacher = rng.standard_normal((3, 5, 4, 4)), rng.standard_normal((3, 5, *size))
+    probes = fm.sample_probes(16, 5, rng=rng)
+    assert_ffa_matches(partial(ffa_loss, order=order), student, teacher, probes, order)
+
+    def planted(student, teacher, *, probes, reduction):
+        loss = ffa_loss(student, teacher, order=order, probes=probes, reduction=reduction)
+        return with_gradient_of(loss, loss * (1 + 1e-9))
+
+    with pytest.raises(AssertionError, match="gradients"):
+        assert_ffa_matches(planted, student, teacher, probes, order)
+
+
+def assert_value_within_1e_5(value, expected, order, floor):
+    """Compare values above 1e-9, and the 1/order-th powers of smaller ones as above."""
+    if expected > 1e-9 and not abs(value - expected) <= 1e-5 * expected:
+        raise AssertionError(f"values: {value} against {expected}, off by more than 1e-5 of it")
+    if expected <= 1e-9:
+        assert_values_match(value, expected, order, floor)
+
+
+def assert_low_precision_matches(student, teacher, probes, order):
+    """Hold FA and FFA of maps of any dtype against the reference of the same numbers."""
+    exact = [maps.double().numpy() for maps in (student, teacher)]
+    rounding = gap_rounding(*exact)
+    for value, expected, size in [
+        (fa_loss(student, teacher, order=order), fm.fa_loss(*exact, order=order), 1.0),
+        (
+            ffa_loss(student, teacher, probes=torch.from_numpy(probes), order=order),
+            fm.ffa_loss(*exact, probes, order=order),
+            np.abs(probes).sum(axis=-2).max() / pixels_of(exact[0]) ** (1 / order),
+        ),
+    ]:
+        # The result is float32: rounded, and below 2⁻¹²⁶ to multiples of 2⁻¹⁴⁹.
+        floor = rounding * size + 2.0**-24 * expected ** (1 / order) + 2.0 ** (-149 / order)
+        assert_value_within_1e_5(value.item(), expected, order, floor)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("order", [1, 2])
+@given(drawn=pairs_with_probes())
+def test_maps_of_low_precision_give_the_reference_value_within_1e_5(dtype, order, drawn):
+    *maps, probes = drawn
+    assert_low_precision_matches(*(torch.from_numpy(m).to(dtype) for m in maps), probes, order)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_float32_arithmetic_would_not(order, monkeypatch):
+    rng = np.random.default_rng(0)
+    student = torch.from_numpy(rng.standard_normal((3, 5, 4, 4))).float()
+    teacher = student + 1e-4 * torch.from_numpy(rng.standard_normal((3, 5, 4, 4))).float()
+    probes = fm.sample_probes(16, 5, rng=rng)
+    assert_low_precision_matches(student, teacher, probes, order)
+    for module in (_affinity, losses):
+        monkeypatch.setattr(module, "accumulation_dtype", lambda _: torch.float32)
+    with pytest.raises(AssertionError, match="off by more than 1e-5"):
+        assert_low_precision_matches(student, teacher, probes, order)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import faqd_math as fm
-from faqd_train import _affinity
+from faqd_train import _affinity, losses
 from faqd_train.losses import fa_loss, ffa_loss
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -75,13 +75,13 @@ def relative_error(value, exact):
         return float(abs(mpmath.mpf(value.item()) / exact - 1))
 
 
-def rounding_bound(student, teacher, exact, order):
-    """Relative error that float64 explains: an entry of A is off by 2(2C + 8)u, ‖A‖/N by as much.
+def rounding_bound(student, teacher, exact, order, unit_roundoff=UNIT_ROUNDOFF):
+    """Relative error that rounding explains: an entry of A is off by 2(2C + 8)u, ‖A‖/N by as much.
 
     With 1 for √s/N, which is at most √2, this is the bound u·√(s/μ) with its constant.
     """
     channels = max(len(student), len(teacher))
-    return order * 2 * (2 * channels + 8) * UNIT_ROUNDOFF / float(exact[order]) ** (1 / order)
+    return order * 2 * (2 * channels + 8) * unit_roundoff / float(exact[order]) ** (1 / order)
 
 
 @pytest.mark.parametrize("gap", GAPS)
@@ -116,9 +116,41 @@ def test_gram_identity_alone_would_lose_the_loss_of_nearly_equal_maps(monkeypatc
     student, teacher = maps_with_gap(1e-8, torch.float32)
     exact = exact_losses(student, teacher)[2]
     assert relative_error(fa_loss(student, teacher), exact) < 1e-5
-    monkeypatch.setattr(_affinity, "CANCELLATION", 0.0)
+    monkeypatch.setattr(_affinity, "cancellation", lambda _: 0.0)
     # Its absolute error, some u, is as large as the loss, 1e-16: no digit is left.
     assert relative_error(fa_loss(student, teacher, method="gram"), exact) > 1e-2
+
+
+@pytest.fixture
+def float32_only(monkeypatch):
+    """Compute as on a device without float64, such as MPS."""
+    for module in (_affinity, losses):
+        monkeypatch.setattr(module, "accumulation_dtype", lambda _: torch.float32)
+
+
+def worst_share_of_the_float32_bound(loss, order):
+    """Largest error over its bound, as the gap closes from 1 to 1e-4 in quarter decades."""
+    worst = 0.0
+    for quarter in range(17):
+        student, teacher = maps_with_gap(10.0 ** (-quarter / 4), torch.float32)
+        exact = exact_losses(student, teacher)
+        bound = rounding_bound(student, teacher, exact, order, unit_roundoff=2.0**-24)
+        error = relative_error(loss(student, teacher), exact[order])
+        worst = max(worst, error / (bound + 2.0**-24))
+    return worst
+
+
+@pytest.mark.usefixtures("float32_only")
+@pytest.mark.parametrize("name", EXACT)
+def test_float32_accumulation_obeys_the_same_bound_with_its_own_roundoff(name):
+    # The bound adds up worst cases: a tenth of it is enough where the form of least error is taken.
+    assert 1e-3 <= worst_share_of_the_float32_bound(*EXACT[name]) <= 0.1
+
+
+@pytest.mark.usefixtures("float32_only")
+def test_threshold_of_float64_would_trust_gram_too_far_in_float32(monkeypatch):
+    monkeypatch.setattr(_affinity, "cancellation", lambda _: 1e-4)
+    assert worst_share_of_the_float32_bound(fa_loss, 2) > 0.1
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])
@@ -130,7 +162,7 @@ def test_spectrum_form_takes_over_below_the_threshold_only(scale, monkeypatch):
     x, y = (_affinity.unit_pixels(maps.unsqueeze(0))[0] for maps in pair)
     size = _affinity.squared_norm(x.mT @ x) + _affinity.squared_norm(y.mT @ y)
     share = (_affinity.squared_norm(x.mT @ x - y.mT @ y) / size).item()
-    monkeypatch.setattr(_affinity, "CANCELLATION", scale * share)
+    monkeypatch.setattr(_affinity, "cancellation", lambda _: scale * share)
     fa_loss(*pair, method="gram")
     assert calls == ([1] if scale > 1 else [])
 

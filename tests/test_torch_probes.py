@@ -92,6 +92,10 @@ def test_probes_repeat_with_the_seed_and_move_to_the_device(law):
     assert draw(6, 2, law, device="meta").device.type == "meta"
 
 
+def test_counts_may_be_numpy_integers():
+    assert torch.equal(draw(np.int64(6), np.uint8(2), batch=np.int32(3)), draw(6, 2, batch=3))
+
+
 def test_a_seed_in_place_of_a_generator_is_refused():
     with pytest.raises(TypeError, match=r"generator is a int; a torch\.Generator is accepted"):
         sample_probes(4, 2, generator=0)
@@ -104,6 +108,8 @@ def test_a_seed_in_place_of_a_generator_is_refused():
         ({"k": 0}, ValueError, "k is 0; an integer of at least 1"),
         ({"k": 2.0}, TypeError, "k is a float; an integer is accepted"),
         ({"k": True}, TypeError, "k is a bool; an integer is accepted"),
+        ({"k": np.True_}, TypeError, "k is a bool; an integer is accepted"),
+        ({"k": np.int64(0)}, ValueError, "k is 0; an integer of at least 1"),
         ({"batch": 0}, ValueError, "batch is 0; an integer of at least 1"),
         ({"law": "cauchy"}, ValueError, "law is 'cauchy'; accepted are 'gaussian'"),
         ({"law": "orthogonal", "k": 5}, ValueError, "orthogonal probes of 4 pixels allow k <= 4"),
