@@ -12,7 +12,8 @@ except ModuleNotFoundError as error:
 from faqd_train.config import Config
 from faqd_train.config_files import load_config
 from faqd_train.distillation import distill
-from faqd_train.experiment import load_run, run_experiment
+from faqd_train.experiment import run_experiment
+from faqd_train.finished_runs import load_run
 from faqd_train.losses import fa_loss, ffa_loss
 from faqd_train.quantize_activations import calibrate
 from faqd_train.quantizers import quantize_model

@@ -17,6 +17,8 @@ def make_adapters(
     images: Tensor,
     taps: Sequence[str],
     generator: torch.Generator,
+    *,
+    teacher_taps: Sequence[str] | None = None,
 ) -> nn.ModuleList:
     """Make one adapter a tap, from the student's channels to the teacher's.
 
@@ -27,9 +29,11 @@ def make_adapters(
     images : Tensor (B, C, H, W)
         A few inputs, run once to learn the channels.
     taps : strings
-        Module names; the adapters come in this order.
+        Names of the student's modules; the adapters come in this order.
     generator : torch.Generator
         Source of the weights; the global generator is not touched.
+    teacher_taps : strings, optional
+        Names of the teacher's modules, one for each tap; by default the same names.
 
     Returns
     -------
@@ -42,15 +46,15 @@ def make_adapters(
         If a name is unknown, or a tapped output is not a feature map.
     """
     student_channels = _channels(student, images, taps)
-    teacher_channels = _channels(teacher, images, taps)
+    teacher_channels = _channels(teacher, images, teacher_taps or taps)
     with torch.device("meta"):
         adapters = nn.ModuleList(
             nn.Sequential(nn.Conv2d(inner, outer, 1), nn.ReLU())
             for inner, outer in zip(student_channels, teacher_channels, strict=True)
         )
-    adapters.to_empty(device=images.device)
+    adapters.to_empty(device="cpu")  # where the generator draws
     initialise(adapters, generator)
-    return adapters
+    return adapters.to(images.device)
 
 
 def adapt(
@@ -61,16 +65,19 @@ def adapt(
 
 
 @torch.no_grad()
-def _channels(network: nn.Module, images: Tensor, taps: Sequence[str]) -> list[int]:
+def _channels(network: nn.Module, images: Tensor, names: Sequence[str]) -> list[int]:
     training = network.training
     network.eval()  # leaves the batch norms' running statistics alone
-    with tapped(network, taps) as maps:
+    with tapped(network, names) as maps:
         network(images)
     network.train(training)
-    for name, features in maps.items():
-        if features.ndim != 4:
+    for name in names:
+        features = maps.get(name)
+        shape = tuple(features.shape) if isinstance(features, Tensor) else ()
+        if len(shape) != 4:
+            given = f"shape {shape}" if shape else "no tensor, or is not run"
             raise ValueError(
-                f"tap {name!r} gives shape {tuple(features.shape)}; feature maps (B, C, H, W) are "
-                f"accepted: tap a convolutional stage."
+                f"tap {name!r} gives {given}; feature maps (B, C, H, W) are accepted: tap a "
+                f"convolutional stage."
             )
-    return [maps[name].shape[1] for name in taps]
+    return [maps[name].shape[1] for name in names]

@@ -2,72 +2,79 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Bits = Literal[1, 2, 3, 4, 8, 32]
-Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
+from faqd_train.config_networks import ModelConfig, QuantizationConfig
+from faqd_train.config_section import Count, Section, Weight, Whole
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "DataName",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "QuantizationConfig",
+    "RunConfig",
+]
+
+Share = Annotated[float, Field(gt=0, le=1)]
+DataName = Literal["digits", "cifar10", "cifar100", "tiny-imagenet", "fashion-mnist", "folder"]
+Precision = Literal["float32", "bfloat16"]
 Law = Literal["gaussian", "rademacher", "sphere", "orthogonal"]
-FLOAT_BITS = 32
 
 
-class _Section(BaseModel):
-    """Immutable; no setting is converted from another type and none is ignored."""
+def _usual_shift(given: dict[str, Any]) -> int:
+    if given.get("crop_area") is not None:
+        return 0
+    return 1 if given.get("name") == "digits" else 4
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which images, and how they are augmented."""
 
-    name: Literal["digits"] = "digits"
+    name: DataName = "digits"
+    dir: Path | None = None  # where its files lie; None: downloaded, where that is possible
+    cache: Path | None = None  # where it is kept decoded; None: in the user's cache folder
+    size: Count | None = None  # of name "folder" alone: the side at which images are kept, pixels
+    classes: Count | None = None  # of name "folder" alone: logits, where images have no labels
+    held_out: Count | None = None  # images of the validation split; None: as usual for the set
     labels: bool = True  # False: the training labels must not be opened, or do not exist
-    shift: int = Field(default=1, ge=0)  # random translation, pixels
     limit: Count | None = None  # only the first images of the training split
-
-
-class ModelConfig(_Section):
-    """A pre-activation ResNet (He et al. 2016b); the default is CIFAR's ResNet-20."""
-
-    depth: Count = 20
-    widths: tuple[Count, ...] = Field(default=(16, 32, 64), min_length=1)
-    strides: tuple[Count, ...] = (1, 2, 2)
-    bottleneck: bool = False
+    input_size: Count | None = None  # side of the network's input, pixels; None: as stored
+    crop_area: Share | None = None  # least area of a random resized crop; None: no such crop
+    # Random translation, pixels: the random crop with padding of CIFAR.
+    shift: int = Field(default_factory=_usual_shift, ge=0)
+    flip: bool = Field(default_factory=lambda given: given.get("name") != "digits")
 
     @model_validator(mode="after")
-    def _stages_agree(self) -> Self:
-        if len(self.widths) != len(self.strides):
-            raise ValueError(
-                f"model.widths has {len(self.widths)} stages and model.strides "
-                f"{len(self.strides)}; one stride a stage is accepted: give both the same length"
-            )
-        period = len(self.widths) * (3 if self.bottleneck else 2)
-        if self.depth < period + 2 or (self.depth - 2) % period:
-            nearest = period * max(1, round((self.depth - 2) / period)) + 2
-            raise ValueError(
-                f"model.depth is {self.depth}; {period}n + 2 is accepted for {len(self.widths)} "
-                f"stages of {'bottleneck' if self.bottleneck else 'basic'} blocks: "
-                f"take {nearest}, the nearest"
-            )
+    def _size_belongs_to_folder(self) -> Self:
+        for option in ("size", "classes"):
+            if getattr(self, option) is not None and self.name != "folder":
+                raise ValueError(
+                    f"data.{option} is {getattr(self, option)} with data.name {self.name!r}, "
+                    f"which has its own; it belongs to 'folder': drop data.{option}"
+                )
         return self
 
-
-class QuantizationConfig(_Section):
-    """Bits of weights and activations; 32 keeps them float."""
-
-    weight_bits: Bits = 4
-    activation_bits: Bits = 4
-    keep_float: tuple[str, ...] = ("classifier",)  # module names, as in named_modules()
-    calibration_images: Count = 256  # set the first activation steps
+    @model_validator(mode="after")
+    def _one_random_crop(self) -> Self:
+        if self.crop_area is not None and self.shift > 0:
+            raise ValueError(
+                f"data.shift is {self.shift} with data.crop_area {self.crop_area}; one random "
+                f"crop is accepted: set data.shift=0 or drop data.crop_area"
+            )
+        return self
 
 
 def _is_fast(given: dict[str, Any]) -> bool:
     return given.get("fa_method") == "ffa"
 
 
-class ObjectiveConfig(_Section):
+class ObjectiveConfig(Section):
     """Weights of the terms of §7; a term of weight 0 is not computed."""
 
     kd: Weight = 1.0
@@ -78,10 +85,11 @@ class ObjectiveConfig(_Section):
         default_factory=lambda given: 4.0 if given.get("kd_loss") == "kl" else None
     )
     fa_method: Literal["exact", "ffa"] = "exact"
-    order: Literal[1, 2] = 2
+    order: Annotated[Literal[1, 2], Whole] = 2
     k: Count | None = Field(default_factory=lambda given: 15 if _is_fast(given) else None)
     law: Law | None = Field(default_factory=lambda given: "gaussian" if _is_fast(given) else None)
-    taps: tuple[str, ...] = ("stage1", "stage2", "stage3")
+    taps: tuple[str, ...] = ("stage1", "stage2", "stage3")  # the student's
+    teacher_taps: tuple[str, ...] | None = None  # one for each of taps; None: of the same names
 
     @model_validator(mode="after")
     def _terms_agree(self) -> Self:
@@ -106,7 +114,17 @@ class ObjectiveConfig(_Section):
                 f"objective.fa is {self.fa} with no taps; FA compares the maps of named modules: "
                 f"name them in objective.taps or set objective.fa=0"
             )
+        if self.teacher_taps is not None and len(self.teacher_taps) != len(self.taps):
+            raise ValueError(
+                f"objective.teacher_taps names {len(self.teacher_taps)} modules and objective.taps "
+                f"{len(self.taps)}; FA compares them in pairs: name as many in both"
+            )
         return self
+
+    @property
+    def tap_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Modules of student and teacher whose maps FA compares."""
+        return tuple(zip(self.taps, self.teacher_taps or self.taps, strict=True))
 
     @property
     def needs_teacher(self) -> bool:
@@ -114,10 +132,11 @@ class ObjectiveConfig(_Section):
         return self.kd > 0 or self.fa > 0
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """SGD with Nesterov momentum, cosine annealing to 0 (§7)."""
 
     epochs: Count = 200
+    warmup_epochs: int = Field(default=0, ge=0)  # of linearly rising lr, before the cosine
     batch_size: Count = 100
     lr: Annotated[float, Field(gt=0)] = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -125,6 +144,15 @@ class OptimizerConfig(_Section):
     weight_decay: Weight = 1e-4
     # Factor on lr for the activation steps: their coarse derivative sums over a whole layer.
     step_factor: Weight = 0.01
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"optimizer.warmup_epochs is {self.warmup_epochs} with optimizer.epochs "
+                f"{self.epochs}; fewer than all are accepted: lower optimizer.warmup_epochs"
+            )
+        return self
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
@@ -136,14 +164,19 @@ class OptimizerConfig(_Section):
         return self
 
 
-class RunConfig(_Section):
-    """The seed of every random stream, and what is captured."""
+class RunConfig(Section):
+    """The seed of every random stream, how networks run, what is captured and saved."""
 
     seed: int = Field(default=0, ge=0)
+    precision: Precision = "float32"  # "bfloat16": mixed, by autocast, in training only
+    teacher_precision: Precision = "float32"
+    channels_last: bool = False
+    tensorboard: bool = False  # curves for TensorBoard, beside metrics.jsonl
+    checkpoint_steps: int = Field(default=0, ge=0)  # within epochs; 0: at their ends alone
     capture: int = Field(default=0, ge=0)  # validation images whose maps are saved before and after
 
 
-class Config(_Section):
+class Config(Section):
     """One run: the network that `model` names is trained by `objective`.
 
     Defaults are those of the released code (§7). `config_files.load_config` reads it from TOML.

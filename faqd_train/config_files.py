@@ -6,21 +6,55 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from importlib.resources import files
+from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from faqd_train.config import Config
 
 Table = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+_CONFIGS = files("faqd_train") / "configs"
 
 
 def packaged_configs() -> list[str]:
     """Return the names of the configurations that the package ships, sorted."""
-    folder = files("faqd_train") / "configs"
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return _toml_names(_CONFIGS)
+
+
+def packaged_parts() -> dict[str, list[str]]:
+    """Return the parts that a configuration can take on, by what they settle.
+
+    Examples
+    --------
+    >>> packaged_parts()["labels"]
+    ['label-free', 'labelled']
+    """
+    folders = sorted((_CONFIGS / "parts").iterdir(), key=lambda folder: folder.name)
+    return {folder.name: _toml_names(folder) for folder in folders if folder.is_dir()}
+
+
+def describe(name: str) -> str:
+    """Return the comment that opens a packaged configuration, or a part ``kind/name``.
+
+    Examples
+    --------
+    >>> describe("digits-fa")
+    '(b) A 4W4A student, labels withheld, distilled with exact FA.'
+    """
+    kind, _, part = name.rpartition("/")
+    folder = _CONFIGS / "parts" / kind if kind else _CONFIGS
+    return opening_comment((folder / f"{part}.toml").read_text("utf-8"))
+
+
+def opening_comment(text: str) -> str:
+    """Return a TOML text's first line if it is a comment, without its sign."""
+    first, _, _ = text.partition("\n")
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
 def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -29,10 +63,12 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
     Parameters
     ----------
     name : str or Path
-        One of `packaged_configs`, or a path that ends in ``.toml``. A file may name another
-        packaged one in ``base``, whose settings it then changes.
-    overrides : strings ``section.key=value``
-        Applied in order; the value is TOML, and a bare word is taken as a string.
+        One of `packaged_configs`, or a path that ends in ``.toml``. A file may name in ``base``
+        what it changes: another configuration, a part ``kind/name``, or a list of them, of which
+        the later change the earlier.
+    overrides : strings ``section.key=value`` or ``kind=part``
+        Applied in order; the value is TOML, and a bare word is taken as a string. A part is one
+        of `packaged_parts`.
 
     Raises
     ------
@@ -45,50 +81,113 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
     >>> config = load_config("digits-ffa", ["objective.k=5", "run.seed=3"])
     >>> config.objective.fa_method, config.objective.k, config.run.seed
     ('ffa', 5, 3)
+    >>> load_config("digits", ["bits=1w4a", "labels=label-free"]).quantization.weight_bits
+    1
     """
-    table = _read_table(name)
+    table = _read_config(str(name))
     for override in overrides:
-        table = _merge(table, _parse_override(override))
+        table = merge(table, _parse_override(override))
     return check_config(table)
 
 
 def check_config(table: Mapping[str, Any]) -> Config:
     """Return the configuration of a nested table, or refuse it in one sentence (ValueError)."""
+    return check_table(Config, table)
+
+
+def check_table(model: type[Model], table: Mapping[str, Any]) -> Model:
+    """Return a table as its pydantic model, or refuse it in one sentence (ValueError)."""
     try:
         # JSON has TOML's types; in strict mode it still lets a list be a tuple and 1 be 1.0.
-        return Config.model_validate_json(json.dumps(table, default=str))
+        return model.model_validate_json(json.dumps(table, default=str))
     except ValidationError as error:
-        raise ValueError(_one_sentence(error)) from None
+        raise ValueError(_one_sentence(error, model)) from None
 
 
-def _read_table(name: str | Path) -> Table:
-    path = Path(name)
-    if path.suffix != ".toml":
-        known = packaged_configs()
-        if str(name) not in known:
-            raise ValueError(
-                f"config {str(name)!r} is unknown{_nearest(str(name), known)}; a path ending in "
-                f".toml or one of {', '.join(known)} is accepted."
-            )
-        text = (files("faqd_train") / "configs" / f"{name}.toml").read_text("utf-8")
-    else:
-        text = path.read_text("utf-8")
+def read_toml(path: Path) -> Table:
+    """Read a file, or refuse in one sentence what is no TOML (ValueError)."""
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{name} is no valid TOML: {error}.") from None
-    base = table.pop("base", None)
-    return table if base is None else _merge(_read_table(base), table)
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no valid TOML: {error}.") from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ask whether the nearest known name was meant, where there is one."""
+    match = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {match[0]}?)" if match else ""
+
+
+def merge(base: Table, change: Table) -> Table:
+    """Return base with the leaves of change put in."""
+    merged = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def _read_config(name: str, users: tuple[str, ...] = ()) -> Table:
+    """Read a file and all that it builds on; users are the files that led to it."""
+    if name in users:
+        raise ValueError(
+            f"{name} builds on itself ({' → '.join((*users, name))}); a base must end somewhere: "
+            f"remove one of these."
+        )
+    with as_file(_locate(name)) as path:
+        table = read_toml(path)
+    bases = table.pop("base", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(
+            f"base in {name} is {bases!r}; the name of a configuration or a list of names is "
+            f"accepted."
+        )
+    merged: Table = {}
+    for base in bases:
+        merged = merge(merged, _read_config(_beside(name, base), (*users, name)))
+    return merge(merged, table)
+
+
+def _beside(name: str, base: str) -> str:
+    """Look for a base that is a path in the folder of the file that names it."""
+    return str(Path(name).parent / base) if base.endswith(".toml") else base
+
+
+def _locate(name: str) -> Traversable:
+    """Find a packaged configuration, a part ``kind/name`` or an own file."""
+    if name.endswith(".toml"):
+        return Path(name)
+    configs = packaged_configs()
+    parts = [f"{kind}/{part}" for kind, names in packaged_parts().items() for part in names]
+    if name in configs:
+        return _CONFIGS / f"{name}.toml"
+    if name in parts:
+        return _CONFIGS / "parts" / f"{name}.toml"
+    known = parts if "/" in name else configs
+    raise ValueError(
+        f"config {name!r} is unknown{nearest(name, known)}; a path ending in .toml or one of "
+        f"{', '.join(known)} is accepted."
+    )
+
+
+def split_override(override: str) -> tuple[str, str]:
+    """Return key and value of ``section.key=value`` or ``kind=part``, or refuse (ValueError)."""
+    key, equals, value = override.partition("=")
+    kinds = packaged_parts()
+    if not equals or ("." not in key and key not in kinds):
+        raise ValueError(
+            f"override {override!r} is not understood; section.key=value is accepted, for "
+            f"example run.seed=3, or a part of {', '.join(kinds)}, for example bits=4w4a."
+        )
+    return key, value
 
 
 def _parse_override(override: str) -> Table:
-    """Parse ``section.key=value``; what is no TOML value is a string."""
-    key, equals, value = override.partition("=")
-    if not equals or "." not in key:
-        raise ValueError(
-            f"override {override!r} is not understood; section.key=value is accepted, "
-            f"for example run.seed=3."
-        )
+    """Read what an override sets; a value that is no TOML is a string."""
+    key, value = split_override(override)
+    if "." not in key:
+        return _read_config(f"{key}/{value}")
     for text in (override, f"{key}={json.dumps(value)}"):
         try:
             return tomllib.loads(text)
@@ -97,16 +196,11 @@ def _parse_override(override: str) -> Table:
     raise ValueError(f"override {override!r} has no valid key; use section.key=value.")
 
 
-def _merge(base: Table, change: Table) -> Table:
-    """Return base with the leaves of change put in."""
-    merged = dict(base)
-    for key, value in change.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+def _toml_names(folder: Traversable) -> list[str]:
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def _one_sentence(error: ValidationError) -> str:
+def _one_sentence(error: ValidationError, model: type[BaseModel]) -> str:
     """Tell the first problem that pydantic found."""
     problem = error.errors()[0]
     *sections, name = problem["loc"] or ("",)
@@ -114,25 +208,21 @@ def _one_sentence(error: ValidationError) -> str:
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"]) + "."
     if problem["type"] == "extra_forbidden":
-        known = list(_fields_of(sections))
+        known = list(_fields_of(model, sections))
         return (
-            f"{where} is no setting{_nearest(str(name), known)}; accepted there are "
+            f"{where} is no setting{nearest(str(name), known)}; accepted there are "
             f"{', '.join(known)}."
         )
+    if problem["type"] == "missing":
+        return f"{where} is missing; give it."
     reason = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{where} is {problem['input']!r}; {reason}."
 
 
-def _fields_of(sections: list[Any]) -> Iterable[str]:
-    model: type[BaseModel] = Config
+def _fields_of(model: type[BaseModel], sections: list[Any]) -> Iterable[str]:
+    """Return the names that the table at a place of a model may have."""
     for section in sections:
-        annotation = model.model_fields[str(section)].annotation
+        annotation = model.model_fields[section].annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
     return model.model_fields
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Ask whether the nearest known name was meant, where there is one."""
-    match = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {match[0]}?)" if match else ""

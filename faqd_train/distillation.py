@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from faqd_train.adapters import make_adapters
 from faqd_train.config import Config
-from faqd_train.engine import Epoch, Prepare, fit
+from faqd_train.engine import Prepare, fit
+from faqd_train.quantize_activations import calibrate
+from faqd_train.quantizers import is_quantized, quantize_as_configured
 from faqd_train.streams import make_streams
+from faqd_train.training_state import Epoch
 
 
 def distill(
@@ -28,12 +31,14 @@ def distill(
     Parameters
     ----------
     teacher, student : nn.Module
-        Both have modules named as in ``config.objective.taps``. The student is quantized
-        beforehand, by `quantize_model`; the teacher is put in evaluation mode and not trained.
+        With modules named as in ``taps`` and ``teacher_taps`` of ``config.objective``. A float
+        student is first quantized and calibrated as ``config.quantization`` says; one that is
+        quantized already, by `quantize_model`, stays so. The teacher is not trained. Both end in
+        evaluation mode.
     images : Tensor (N, C, H, W)
-        Training images, as the networks take them or as ``prepare`` does.
+        Training images, as the networks take them or as ``prepare`` does, on the networks' device.
     config : Config
-        Its objective, optimizer and seed are used.
+        Its quantization, objective, optimizer and run sections are used.
     labels : Tensor (N,), int64, optional
         Needed if, and accepted only if, ``objective.label`` is positive.
     prepare : callable, optional
@@ -49,13 +54,14 @@ def distill(
     Raises
     ------
     ValueError
-        If what the objective needs is missing or more is given, or a tap is unknown.
+        If what the objective needs is missing or more is given, a tap is unknown, or the student
+        has nothing to quantize.
     TrainingDiverged
         If logits or loss are no longer finite.
 
     Examples
     --------
-    >>> from faqd_train import distill, load_config, quantize_model
+    >>> from faqd_train import distill, load_config
     >>> from faqd_train.models import preact_resnet
     >>> config = load_config(
     ...     "digits-fa", ["model.widths=[4, 4, 4]", "optimizer.epochs=2", "optimizer.lr=0.01"]
@@ -65,19 +71,30 @@ def distill(
     ...     preact_resnet(config.model, in_channels=1, classes=10, generator=generator)
     ...     for _ in range(2)
     ... )
-    >>> student = quantize_model(student, weight_bits=4, activation_bits=4)
     >>> images = torch.randn(200, 1, 8, 8, generator=generator)
     >>> first, last = distill(teacher, student, images, config)
     >>> last.loss < first.loss
     True
+    >>> len(student.stage1.blocks[0].branch[0].weight.unique()) <= 15  # 4 bits
+    True
     """
     prepare = prepare or as_given
     streams = make_streams(config.run.seed)
+    if not is_quantized(student):
+        quantize_as_configured(student, config.quantization)
+        calibrate(student, prepare(images[: config.quantization.calibration_images], None))
     adapters = None
     if config.objective.fa > 0:
         sample = prepare(images[:2], None)
-        adapters = make_adapters(student, teacher, sample, config.objective.taps, streams.adapters)
-    return fit(
+        adapters = make_adapters(
+            student,
+            teacher,
+            sample,
+            config.objective.taps,
+            streams.adapters,
+            teacher_taps=config.objective.teacher_taps,
+        )
+    state = fit(
         student,
         images,
         config,
@@ -88,6 +105,8 @@ def distill(
         labels=labels,
         on_epoch=on_epoch,
     )
+    student.eval()
+    return state.history
 
 
 def as_given(images: Tensor, _generator: torch.Generator | None) -> Tensor:

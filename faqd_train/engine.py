@@ -5,40 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from faqd_train import distributed
 from faqd_train.adapters import adapt
-from faqd_train.config import Config, ObjectiveConfig, OptimizerConfig
+from faqd_train.checkpoints import Checkpoints
+from faqd_train.config import Config, ObjectiveConfig
 from faqd_train.data import fingerprint
+from faqd_train.guards import CHECK_EVERY, Guard, stop_unless_finite
+from faqd_train.interruption import Interrupted, Stop
 from faqd_train.objective import objective_terms, weighted_sum
-from faqd_train.quantize_activations import QuantizedActivation
+from faqd_train.optimization import gradient_norm, make_optimizer, make_schedule
+from faqd_train.precision import lay_out, memory_format, running_in, widened
+from faqd_train.quantize_weights import blend_shadow_weights
 from faqd_train.streams import Streams
 from faqd_train.taps import tapped
+from faqd_train.training_state import Epoch, TrainingState
 
 Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the images gave; means over its images."""
-
-    epoch: int
-    epochs: int
-    lr: float
-    loss: float
-    terms: dict[str, float]  # unweighted: kd, fa, label
-    order_sha256: str  # of the order in which the images came
-    validation_accuracy: float | None
-    seconds: float
-
-
-class TrainingDiverged(RuntimeError):
-    """Logits or loss are no longer finite."""
 
 
 def fit(
@@ -53,7 +40,9 @@ def fit(
     labels: Tensor | None = None,
     validate: Callable[[nn.Module], float] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
-) -> list[Epoch]:
+    checkpoints: Checkpoints | None = None,
+    stop: Stop = lambda: None,
+) -> TrainingState:
     """Minimise the objective of §7 over a network and its adapters, in place.
 
     Parameters
@@ -61,9 +50,9 @@ def fit(
     student : nn.Module
         Trained; a teacher in the making where labels are the only term.
     images : Tensor (N, C, H, W)
-        What ``prepare`` takes.
+        What ``prepare`` takes, on the device of the networks.
     config : Config
-        Its objective and optimizer.
+        Its objective and optimizer, and the precision in its run section.
     streams : Streams
         The random streams for data order, augmentation and probes.
     prepare : callable
@@ -75,113 +64,176 @@ def fit(
     labels : Tensor (N,), int64, optional
         Needed if, and accepted only if, the label weight is positive.
     validate : callable, optional
-        Gives an accuracy to report after each epoch; nothing is chosen by it.
+        Gives an accuracy to report after each epoch, and to choose the best one by.
     on_epoch : callable, optional
         Called with each epoch's record.
+    checkpoints : Checkpoints, optional
+        Where the state is saved, and resumed from: to the same bits, on CPU, as without a break.
+    stop : callable, optional
+        Asked after each step; a signal's name ends the training there.
 
     Returns
     -------
-    list of Epoch
+    TrainingState
+        With the epochs' records in ``history`` and the best weights in ``best``.
 
     Raises
     ------
     ValueError
-        If what the objective needs is missing, or more is given.
+        If what the objective needs is missing, or more is given; if the checkpoint to resume
+        from is damaged or of another run.
     TrainingDiverged
-        If logits or loss are no longer finite.
+        If logits, loss or gradients are no longer finite, or the loss explodes.
+    Interrupted
+        If ``stop`` named a signal; the state is saved.
+    OSError
+        If a checkpoint cannot be written; the one before is kept.
     """
-    objective = config.objective
+    objective, epochs, device = config.objective, config.optimizer.epochs, images.device
     check_teacher(teacher, objective)
     _check_needed("adapters", adapters, objective.fa, "objective.fa")
     _check_needed("labels", labels, objective.label, "objective.label")
-    taps = objective.taps if objective.fa > 0 else ()
+    pairs = objective.tap_pairs if objective.fa > 0 else ()
+    taps = tuple(tap for tap, _ in pairs)
+    distributed.check_parts(len(images), config.optimizer.batch_size)
+    layout = memory_format(config.run.channels_last)
+    distributed.synchronise_norms(student)
+    lay_out(student, layout)
     optimizer = make_optimizer(student, adapters, config.optimizer)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.optimizer.epochs)
+    schedule = make_schedule(optimizer, config.optimizer)
+    state = TrainingState(student, adapters, optimizer, schedule, streams)
+    saved = checkpoints.load() if checkpoints else None
+    if saved:
+        state.restore(saved)
+    guard = Guard()
     reading_teacher = (
-        tapped(teacher.eval(), taps) if teacher is not None else nullcontext(dict[str, Tensor]())
+        tapped(teacher.eval(), [tap for _, tap in pairs])
+        if teacher is not None
+        else nullcontext(dict[str, Tensor]())
     )
-    history = []
     with tapped(student, taps) as student_maps, reading_teacher as teacher_maps:
-        for number in range(1, config.optimizer.epochs + 1):
-            start = time.perf_counter()
+        to_logits = objective.kd + objective.label > 0  # FA alone does not reach the classifier
+        together = _Trained(student, adapters, student_maps, taps, to_logits)
+        trained = distributed.parallel(together, all_used=to_logits)
+        while state.epoch <= epochs:
+            start = time.perf_counter() - state.seconds
             student.train()
-            order = torch.randperm(len(images), generator=streams.order)
-            sums: dict[str, Tensor] = {}
-            for batch in torch.split(order, config.optimizer.batch_size):
-                inputs = prepare(images[batch], streams.augment)
-                with torch.no_grad():
+            order = state.draw_order(len(images)).to(device)
+            batches = torch.split(order, config.optimizer.batch_size)
+            for batch in batches[state.batches :]:
+                # Several processes augment the whole batch alike, and each keeps its part.
+                augmented = prepare(images[batch], streams.augment)
+                part = distributed.part_of(batch)
+                inputs = distributed.part_of(augmented).contiguous(memory_format=layout)
+                with torch.inference_mode(), running_in(config.run.teacher_precision, device):
                     teacher_logits = None if teacher is None else teacher(inputs)
-                logits = student(inputs)
-                _stop_unless_finite(logits, "a logit of the student", number)
-                adapted = adapt(student_maps, adapters, taps)
+                with running_in(config.run.precision, device):
+                    logits, maps = trained(inputs)
+                step = state.batches + 1
+                if taps:  # FA looks at every value too, but would take NaN for bad input
+                    watched = {f"the student's map at {tap}": maps[tap] for tap in taps}
+                    watched["a logit of the student"] = logits
+                    stop_unless_finite(watched, epoch=state.epoch, step=step)
                 terms = objective_terms(
-                    logits,
+                    widened(logits),
                     config=objective,
-                    teacher_logits=teacher_logits,
-                    map_pairs=[(adapted[tap], teacher_maps[tap]) for tap in taps],
-                    labels=None if labels is None else labels[batch],
+                    teacher_logits=None if teacher_logits is None else widened(teacher_logits),
+                    map_pairs=[(maps[tap], teacher_maps[other]) for tap, other in pairs],
+                    labels=None if labels is None else labels[part],
                     probes=streams.probes,
+                    batch_size=len(batch),
                 )
                 loss = weighted_sum(terms, objective)
-                _stop_unless_finite(loss, "the loss", number)
                 optimizer.zero_grad()
-                torch.autograd.backward(loss)
+                torch.autograd.backward(loss * distributed.weight(part, batch))
+                norm = gradient_norm(optimizer)
+                blend_shadow_weights(student, config.quantization.blend)
                 optimizer.step()
-                for name, value in {**terms, "loss": loss}.items():
-                    sums[name] = sums.get(name, torch.zeros(())) + len(batch) * value.detach()
-            means = {name: float(total) / len(images) for name, total in sums.items()}
+
+                state.add({**terms, "loss": loss, "gradient": norm}, len(part))
+                guard.watch(step, terms, loss, norm, state.first_loss)
+                if step % CHECK_EVERY == 0:
+                    guard.check(state.epoch)
+                asked = distributed.agree(stop(), (state.epoch - 1) * len(batches) + step, device)
+                if checkpoints and (asked or checkpoints.due(step)):
+                    guard.check(state.epoch)
+                    save(checkpoints, state, seconds=time.perf_counter() - start)
+                if asked:
+                    raise Interrupted(f"{asked} came in epoch {state.epoch}, step {step}")
+
+            guard.check(state.epoch)
+            means = state.means(len(images))
             record = Epoch(
-                epoch=number,
-                epochs=config.optimizer.epochs,
+                epoch=state.epoch,
+                epochs=epochs,
                 lr=float(schedule.get_last_lr()[0]),
                 loss=means.pop("loss"),
+                gradient_norm=means.pop("gradient"),
                 terms=means,
                 order_sha256=fingerprint(order),
                 validation_accuracy=validate(student) if validate else None,
                 seconds=time.perf_counter() - start,
             )
             schedule.step()
-            history.append(record)
+            state.finish_epoch(record)
             if on_epoch:
                 on_epoch(record)
-    return history
+            # Last: what is reported but not saved is done again, and reported again.
+            if checkpoints:
+                save(checkpoints, state)
+    return state
 
 
-def make_optimizer(
-    student: nn.Module, adapters: nn.ModuleList | None, config: OptimizerConfig
-) -> torch.optim.SGD:
-    """Return SGD over the student, its adapters and its activation steps, a group each.
+class _Trained(nn.Module):
+    """Student and adapters as one network, which gives logits and adapted maps."""
 
-    The steps have their own rate, ``step_factor`` times the others', and no weight decay: decay
-    would draw log α to 0, that is α to 1.
-    """
-    steps = [m.log_step for m in student.modules() if isinstance(m, QuantizedActivation)]
-    ids = {id(step) for step in steps}
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in student.parameters() if id(p) not in ids]},
-        {"params": list(adapters.parameters()) if adapters else []},
-        {"params": steps, "lr": config.lr * config.step_factor, "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]],
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-    )
+    def __init__(
+        self,
+        student: nn.Module,
+        adapters: nn.ModuleList | None,
+        maps: dict[str, Tensor],
+        taps: tuple[str, ...],
+        to_logits: bool,
+    ) -> None:
+        super().__init__()
+        self.student, self.adapters = student, adapters
+        self._maps, self._taps, self._to_logits = maps, taps, to_logits
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self.student(inputs)
+        maps = adapt(self._maps, self.adapters, self._taps)
+        return logits if self._to_logits else logits.detach(), maps
+
+
+def save(checkpoints: Checkpoints, state: TrainingState, seconds: float = 0.0) -> None:
+    """Write one checkpoint for all processes, so many seconds into the epoch."""
+    state.sums = {name: distributed.on_main(value) for name, value in state.sums.items()}
+    if distributed.is_main():
+        checkpoints.save(state.to_tree(seconds))
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, inputs: Tensor, labels: Tensor, batch_size: int = 500) -> float:
-    """Return the share of inputs, as the network takes them, whose largest logit is the label."""
+def accuracy(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    prepare: Prepare,
+    precision: str = "float32",
+    batch_size: int = 500,
+) -> float:
+    """Return the share of images whose largest logit is the label, in evaluation mode.
+
+    Images, labels and network are on one device; ``prepare`` is called without a generator.
+    """
     network.eval()
-    with parametrize.cached():  # projects each weight once, not once a batch
-        hits = [
-            (network(batch).argmax(1) == truth).sum()
-            for batch, truth in zip(
-                torch.split(inputs, batch_size), torch.split(labels, batch_size), strict=True
-            )
-        ]
+    hits = []
+    # Each weight is projected once, not once a batch.
+    with parametrize.cached(), running_in(precision, images.device):
+        for batch, truth in zip(
+            torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
+        ):
+            hits.append((network(prepare(batch, None)).argmax(1) == truth).sum())
     return float(torch.stack(hits).sum()) / len(labels)
 
 
@@ -198,11 +250,4 @@ def _check_needed(what: str, value: object | None, weight: float, name: str) -> 
     if weight == 0 and value is not None:
         raise ValueError(
             f"{what} is given, but nothing uses it: leave it out or make {name} positive."
-        )
-
-
-def _stop_unless_finite(tensor: Tensor, what: str, epoch: int) -> None:
-    if not torch.isfinite(tensor).all():
-        raise TrainingDiverged(
-            f"training diverged in epoch {epoch}: {what} is not finite; lower optimizer.lr."
         )

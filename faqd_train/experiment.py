@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from faqd_train import data
+from faqd_train import data, distributed
 from faqd_train.adapters import make_adapters
+from faqd_train.checkpoints import Checkpoints, has_checkpoint, remove_checkpoints
 from faqd_train.config import Config
-from faqd_train.config_files import check_config
-from faqd_train.engine import Epoch, accuracy, check_teacher, fit
+from faqd_train.engine import accuracy, check_teacher, fit
 from faqd_train.features import capture_features, save_features
-from faqd_train.models import preact_resnet
+from faqd_train.finished_runs import evaluate, identify, load_run, retest_teacher
+from faqd_train.interruption import Stop, deferred_signals
+from faqd_train.networks import build_network
+from faqd_train.precision import find_device
 from faqd_train.quantize_activations import activation_steps, calibrate
-from faqd_train.quantizers import quantize_model, weight_levels
+from faqd_train.quantizers import weight_levels
 from faqd_train.records import (
     SCHEMA,
     Record,
     environment,
-    load_weights,
     read_record,
     save_weights,
+    write_metrics,
     write_record,
 )
+from faqd_train.run_folders import (
+    ADAPTERS,
+    BEST,
+    CURVES,
+    METRICS,
+    RECORD,
+    WEIGHTS,
+    clear_folder,
+    finished_run,
+)
 from faqd_train.streams import make_streams
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run, read back."""
-
-    network: nn.Module  # in evaluation mode, with the weights of its last epoch
-    config: Config
-    record: Record
+from faqd_train.tensorboard_log import tensorboard_log
+from faqd_train.training_state import Epoch, TrainingState
 
 
 def run_experiment(
@@ -47,6 +53,8 @@ def run_experiment(
     *,
     teacher: Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    device: str = "cpu",
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Record:
     """Train the network of a configuration and leave a folder that tells all about it.
@@ -56,13 +64,20 @@ def run_experiment(
     config : Config
         From `load_config`.
     out : Path
-        Folder to write: ``run.json``, ``weights.safetensors``, with FA
-        ``adapters.safetensors``, and with ``run.capture`` ``features_before.npz`` and
-        ``features_after.npz``.
+        Folder to write: ``run.json``, ``metrics.jsonl`` (a line an epoch, as it ends),
+        ``weights.safetensors`` and ``best.safetensors`` (after the last epoch, and after the one
+        of the highest validation accuracy), with FA ``adapters.safetensors``, and with
+        ``run.capture`` ``features_before.npz`` and ``features_after.npz``; with
+        ``run.tensorboard`` the folder ``tensorboard``.
     teacher : Path, optional
         Folder of the teacher's run; needed if and only if the objective has kd or fa.
     overwrite : bool
-        Replace a finished run that ``out`` holds.
+        Replace a run that ``out`` holds.
+    resume : bool
+        Go on from the checkpoint in ``out``, if it holds one; return the record of a finished run
+        as it is.
+    device : str
+        Where the networks and the data lie: "cpu", "cuda", …
     on_epoch : callable, optional
         Called with each epoch's record.
 
@@ -74,51 +89,117 @@ def run_experiment(
     Raises
     ------
     ValueError
-        If the folder holds a run, the teacher is missing, unneeded or of other data, or
-        something in the configuration names what is not there.
+        If the folder holds another run, the checkpoints are damaged, the teacher is missing,
+        unneeded, of other data or not as good as recorded, or something in the configuration
+        names what is not there.
     TrainingDiverged
-        If logits or loss are no longer finite.
+        If logits, loss or gradients are no longer finite, or the loss explodes.
+    Interrupted
+        If SIGINT or SIGTERM came; the state is saved, to be resumed.
+    OSError
+        If something cannot be written; the last checkpoint is kept.
 
     Notes
     -----
     With label weight 0 the training labels are not loaded. The labels of the validation split
-    are read to report accuracy by epoch; the test split is read at the end, once.
+    are read to report accuracy by epoch; the test split is read at the end, once the training is
+    over.
+
+    On CPU, a run that is killed at any moment and resumed ends with the same bits as one that is
+    not. Under ``torchrun`` the processes share each batch, and one of them writes.
     """
-    start, started = time.perf_counter(), datetime.now(UTC)
-    _check_folder(out, overwrite)
-    name, objective = config.data.name, config.objective
+    with deferred_signals() as stop, distributed.processes(find_device(device)) as place:
+        finished = finished_run(out, config, overwrite=overwrite, resume=resume)
+        if finished:
+            return finished
+        wanted = config.run.tensorboard and distributed.is_main()
+        with tensorboard_log(out / CURVES, wanted=wanted) as draw:
+
+            def log(epoch: Epoch) -> None:
+                if distributed.is_main():
+                    write_metrics(out / METRICS, asdict(epoch))
+                draw(epoch)
+                if on_epoch:
+                    on_epoch(epoch)
+
+            return _train(config, out, teacher, resume, place, log, stop)
+
+
+def _train(
+    config: Config,
+    out: Path,
+    teacher: Path | None,
+    resume: bool,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None],
+    stop: Stop,
+) -> Record:
+    """Build, train, test and record; the arguments are those of `run_experiment`."""
+    started, objective = datetime.now(UTC), config.objective
     streams = make_streams(config.run.seed)
     guide = load_run(teacher) if teacher is not None else None
     check_teacher(guide, objective)
 
-    train_images = data.load_images(name, "train")
-    prepare = data.make_preparation(train_images, config.data.shift)
-    images = train_images[: config.data.limit]
-    labels = data.load_labels(name, "train")[: config.data.limit] if objective.label > 0 else None
-    validation = prepare(data.load_images(name, "validation"))
-    validation_labels = data.load_labels(name, "validation")
+    prepare = data.load_preparation(config.data)
+    images = data.load_images(config.data, "train")[: config.data.limit].to(device)
+    labels = None
+    if objective.label > 0:
+        labels = data.load_labels(config.data, "train")[: config.data.limit].to(device)
+    validation = data.load_images(config.data, "validation").to(device)
+    validate = None
+    if data.has_labels(config.data, "validation"):
+        truth = data.load_labels(config.data, "validation").to(device)
+        validate = partial(accuracy, images=validation, labels=truth, prepare=prepare)
 
-    network = build_network(config, streams.weights)
-    calibrate(network, prepare(images[: config.quantization.calibration_images]))
+    start = load_run(config.model.init) if config.model.init is not None else None
+    network = build_network(
+        config.model,
+        config.quantization,
+        data.describe(config.data),
+        streams.weights,
+        initial=start.network if start else None,
+    )
     adapters = None
     if guide and objective.fa > 0:
+        sample = prepare(validation[:1]).cpu()  # the generators draw there
         adapters = make_adapters(
-            network, guide.network, validation[:1], objective.taps, streams.adapters
+            network,
+            guide.network,
+            sample,
+            objective.taps,
+            streams.adapters,
+            teacher_taps=objective.teacher_taps,
         )
+        adapters.to(device)
+    if guide:
+        guide.network.to(device)
+        retest_teacher(guide, config.run.teacher_precision)
+    calibrate(network.to(device), prepare(images[: config.quantization.calibration_images]))
 
     def capture(moment: str) -> None:
-        if guide is not None and config.run.capture:
-            inputs = validation[: config.run.capture]
+        if guide is not None and config.run.capture and distributed.is_main():
+            inputs = prepare(validation[: config.run.capture])
             save_features(
                 out / f"features_{moment}.npz",
                 student=capture_features(network, inputs, objective.taps, adapters=adapters),
-                teacher=capture_features(guide.network, inputs, objective.taps),
+                teacher=capture_features(
+                    guide.network, inputs, objective.teacher_taps or objective.taps
+                ),
             )
 
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "run.json").unlink(missing_ok=True)  # from here on the folder is unfinished
-    capture("before")
-    history = fit(
+    content = {"train_sha256": data.fingerprint(images), "train": len(images)}
+    identity = {
+        "config": config.model_dump(mode="json"),
+        "data": content,
+        "init": identify(start) if start else None,
+        "teacher": identify(guide) if guide else None,
+    }
+    if distributed.is_main():
+        clear_folder(out, resume=resume)
+        if not has_checkpoint(out):
+            capture("before")
+    distributed.wait_for_all()
+    state = fit(
         network,
         images,
         config,
@@ -127,86 +208,55 @@ def run_experiment(
         teacher=guide.network if guide else None,
         adapters=adapters,
         labels=labels,
-        validate=lambda trained: accuracy(trained, validation, validation_labels),
+        validate=validate,
         on_epoch=on_epoch,
+        checkpoints=Checkpoints(out, identity, resume, config.run.checkpoint_steps),
+        stop=stop,
     )
-    capture("after")
+    if distributed.is_main():
+        capture("after")
+        record: Record = {
+            "schema": SCHEMA,
+            "started": started.isoformat(timespec="seconds"),
+            **identity,
+            "data": content | {"validation": len(validation)},
+            "environment": environment(device, distributed.process_count()),
+            "epochs": [asdict(epoch) for epoch in state.history],
+            "seconds": sum(epoch.seconds for epoch in state.history),
+        }
+        record |= _results(out, network, adapters, config, state)
+        write_record(out / RECORD, record)  # last: a folder with run.json is a finished run
+        remove_checkpoints(out)
+    distributed.wait_for_all()
+    return read_record(out / RECORD)
 
-    record: Record = {
-        "schema": SCHEMA,
-        "started": started.isoformat(timespec="seconds"),
-        "config": config.model_dump(mode="json"),
-        "environment": environment(),
-        "data": {
-            "train_sha256": data.fingerprint(images),
-            "train": len(images),
-            "validation": len(validation),
-        },
-        "teacher": _identity(guide) if guide else None,
-        "epochs": [asdict(epoch) for epoch in history],
-        "validation_accuracy": history[-1].validation_accuracy,
-        "test_accuracy": evaluate(network, config, "test"),
+
+def _results(
+    out: Path,
+    network: nn.Module,
+    adapters: nn.ModuleList | None,
+    config: Config,
+    state: TrainingState,
+) -> Record:
+    """Test the last weights and the best ones, and write both; the network ends with the best."""
+    labelled = data.has_labels(config.data, "test")
+    results: Record = {
+        "validation_accuracy": state.history[-1].validation_accuracy,
+        "test_accuracy": evaluate(network, config, "test") if labelled else None,
         "weight_levels": weight_levels(network),
         "activation_steps": activation_steps(network),
-        "weights_sha256": save_weights(out / "weights.safetensors", network),
+        "weights_sha256": save_weights(out / WEIGHTS, network.state_dict()),
         "adapters_sha256": (
-            save_weights(out / "adapters.safetensors", adapters) if adapters else None
+            save_weights(out / ADAPTERS, adapters.state_dict()) if adapters else None
         ),
-        "seconds": time.perf_counter() - start,
     }
-    write_record(out / "run.json", record)  # last: a folder with run.json is a finished run
-    return record
-
-
-def build_network(config: Config, generator: torch.Generator) -> nn.Module:
-    """Return the network that a configuration describes, quantized, with random weights."""
-    source = data.SOURCES[config.data.name]
-    network = preact_resnet(
-        config.model, in_channels=source.channels, classes=source.classes, generator=generator
-    )
-    bits = config.quantization
-    return quantize_model(
-        network, bits.weight_bits, bits.activation_bits, keep_float=bits.keep_float
-    )
-
-
-def load_run(folder: Path) -> Run:
-    """Read a finished run's network, configuration and record.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no finished run, or its files are not as recorded.
-    """
-    path = folder / "run.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{folder} holds no run.json; the folder of a finished run is accepted: train it first."
-        )
-    record = read_record(path)
-    config = check_config(record["config"])
-    network = build_network(config, make_streams(config.run.seed).weights)
-    load_weights(folder / "weights.safetensors", network, record["weights_sha256"])
-    return Run(network.eval(), config, record)
-
-
-def evaluate(network: nn.Module, config: Config, split: data.Split) -> float:
-    """Return a network's accuracy on a split of its configuration's data."""
-    name = config.data.name
-    prepare = data.make_preparation(data.load_images(name, "train"), config.data.shift)
-    inputs: Tensor = prepare(data.load_images(name, split))
-    return accuracy(network, inputs, data.load_labels(name, split))
-
-
-def _identity(run: Run) -> dict[str, object]:
-    """Tell which teacher it was, by its weights rather than by a path."""
-    keys = ("weights_sha256", "validation_accuracy", "test_accuracy")
-    return {"seed": run.config.run.seed} | {key: run.record[key] for key in keys}
-
-
-def _check_folder(out: Path, overwrite: bool) -> None:
-    if (out / "run.json").exists() and not overwrite:
-        raise ValueError(
-            f"{out} holds a finished run; an empty or new folder is accepted: choose another, or "
-            f"ask to overwrite it."
-        )
+    best = state.best
+    if best is not None:
+        network.load_state_dict(best.weights)
+        results["best"] = {
+            "epoch": best.epoch,
+            "validation_accuracy": best.validation_accuracy,
+            "test_accuracy": evaluate(network, config, "test") if labelled else None,
+            "weights_sha256": save_weights(out / BEST, best.weights),
+        }
+    return results

@@ -57,9 +57,10 @@ def capture_features(
 
 
 def save_features(path: Path, student: Features, teacher: Features) -> None:
-    """Write the pairs of maps, atomically; both have the same taps."""
+    """Write the pairs of maps, atomically; the teacher's are named by the student's taps."""
     keyed = {f"student.{tap}": maps for tap, maps in student.items()}
-    keyed |= {f"teacher.{tap}": maps for tap, maps in teacher.items()}
+    pairs = zip(student, teacher.values(), strict=True)
+    keyed |= {f"teacher.{tap}": maps for tap, maps in pairs}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **keyed)
     write_atomically(path, buffer.getvalue())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from faqd_train.config import ModelConfig
+from faqd_train.config_networks import ModelConfig
+
+LARGE_SIDE = 128  # pixels
 
 
 class Block(nn.Module):
@@ -70,15 +72,20 @@ class Stage(nn.Module):
 class PreActResNet(nn.Module):
     """Stem, stages ``stage1`` … and a linear ``classifier`` on the mean of the last map."""
 
-    def __init__(self, config: ModelConfig, in_channels: int, classes: int) -> None:
+    def __init__(self, config: ModelConfig, in_channels: int, classes: int, side: int) -> None:
         super().__init__()
-        stages = len(config.widths)
-        blocks = (config.depth - 2) // (stages * (3 if config.bottleneck else 2))
         expansion = 4 if config.bottleneck else 1
         channels = config.widths[0]
-        self.stem = nn.Sequential(_conv(in_channels, channels, 3), *_activate(channels))
-        self.stage_names = tuple(f"stage{i + 1}" for i in range(stages))
-        for name, base, stride in zip(self.stage_names, config.widths, config.strides, strict=True):
+        large = config.stem == "large" or (config.stem == "auto" and side >= LARGE_SIDE)
+        self.stem = nn.Sequential(
+            _conv(in_channels, channels, 7, 2) if large else _conv(in_channels, channels, 3),
+            *_activate(channels),
+            *([nn.MaxPool2d(3, stride=2, padding=1)] if large else []),
+        )
+        self.stage_names = tuple(f"stage{i + 1}" for i in range(len(config.widths)))
+        for name, base, stride, blocks in zip(
+            self.stage_names, config.widths, config.strides, config.stage_blocks, strict=True
+        ):
             width = base * expansion
             self.add_module(name, Stage(channels, width, stride, blocks, config.bottleneck))
             channels = width
@@ -93,7 +100,12 @@ class PreActResNet(nn.Module):
 
 
 def preact_resnet(
-    config: ModelConfig, *, in_channels: int, classes: int, generator: torch.Generator
+    config: ModelConfig,
+    *,
+    in_channels: int,
+    classes: int,
+    side: int = 32,
+    generator: torch.Generator,
 ) -> PreActResNet:
     """Build a pre-activation ResNet with random weights.
 
@@ -102,8 +114,13 @@ def preact_resnet(
     config : ModelConfig
         Depth, widths and strides of the stages, and the kind of block. CIFAR's ResNet-20, 56
         and 110 are depths 20, 56 and 110 of the default; ResNet-164 has ``bottleneck``.
+        ResNet-18 and 34 have widths 64, 128, 256, 512 and strides 1, 2, 2, 2; the latter blocks
+        3, 4, 6, 3.
     in_channels, classes : int
         Channels of the images, and logits.
+    side : int
+        Of the images, in pixels. From 128 on, stem "auto" is a 7×7 convolution and max pooling,
+        which make maps of a quarter of the side, as for ImageNet.
     generator : torch.Generator
         Source of all the weights; the global generator is not touched.
 
@@ -123,7 +140,7 @@ def preact_resnet(
     """
     # Modules made on the meta device draw no random numbers.
     with torch.device("meta"):
-        network = PreActResNet(config, in_channels, classes)
+        network = PreActResNet(config, in_channels, classes, side)
     network.to_empty(device="cpu")
     initialise(network, generator)
     return network

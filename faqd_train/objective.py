@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from faqd_train._affinity import accumulation_dtype
 from faqd_train.config import ObjectiveConfig
-from faqd_train.losses import fa_loss, ffa_loss
+from faqd_train.distributed import part_of
+from faqd_train.losses import fa_loss, ffa_loss, sample_probes
 
 MapPairs = Sequence[tuple[Tensor, Tensor]]
 
@@ -22,6 +24,7 @@ def objective_terms(
     map_pairs: MapPairs = (),
     labels: Tensor | None = None,
     probes: torch.Generator,
+    batch_size: int | None = None,
 ) -> dict[str, Tensor]:
     """Return the unweighted terms whose weight is positive, by the name of their weight.
 
@@ -39,12 +42,17 @@ def objective_terms(
         For "label".
     probes : torch.Generator
         Draws fresh probes for FFA at every call.
+    batch_size : int, optional
+        Images of all processes together, where each of several has a part of a batch. They draw
+        the probes of the whole alike.
     """
     terms = {}
     if config.kd > 0 and teacher_logits is not None:
         terms["kd"] = distillation(logits, teacher_logits, config.temperature)
     if config.fa > 0:
-        terms["fa"] = torch.stack([affinity_term(*p, config, probes) for p in map_pairs]).sum()
+        terms["fa"] = torch.stack(
+            [affinity_term(*pair, config, probes, batch_size) for pair in map_pairs]
+        ).sum()
     if config.label > 0 and labels is not None:
         terms["label"] = functional.cross_entropy(logits, labels)
     return terms
@@ -72,11 +80,22 @@ def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float | No
 
 
 def affinity_term(
-    student: Tensor, teacher: Tensor, config: ObjectiveConfig, probes: torch.Generator
+    student: Tensor,
+    teacher: Tensor,
+    config: ObjectiveConfig,
+    generator: torch.Generator,
+    batch_size: int | None = None,
 ) -> Tensor:
-    """Return FA of one tap, exact or by fresh probes."""
+    """Return FA of one tap, exact or by fresh probes; arguments as in `objective_terms`."""
     if config.k is None or config.law is None:
         return fa_loss(student, teacher, order=config.order)
-    return ffa_loss(
-        student, teacher, k=config.k, order=config.order, law=config.law, generator=probes
+    probes = sample_probes(
+        student.shape[2] * student.shape[3],
+        config.k,
+        law=config.law,
+        generator=generator,
+        batch=batch_size or len(student),
+        dtype=accumulation_dtype(student.device),
+        device=student.device,
     )
+    return ffa_loss(student, teacher, order=config.order, probes=part_of(probes))

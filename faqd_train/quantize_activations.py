@@ -58,12 +58,16 @@ class _CoarseGradient(torch.autograd.Function):
 _coarse_gradient: Callable[..., Tensor] = _CoarseGradient.apply
 
 
+RELEASED_STARTS = {1: 1.2221, 2: 0.6511, 4: 0.1946}
+
+
 class QuantizedActivation(nn.Module):
     """Takes the place of a ReLU. Its parameter is log α, so no update can make α negative."""
 
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
+        self.calibrated = False  # True: `calibrate` leaves the step as it is
         # Until calibrated, the grid spans three standard deviations of a normalised input.
         self.log_step = nn.Parameter(torch.tensor(3.0 / (2**bits - 1)).log())
 
@@ -79,6 +83,44 @@ class QuantizedActivation(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Quantize inputs of any shape."""
         return quantize_activations(inputs, self.step, self.bits)
+
+
+class ReleasedActivation(nn.Module):
+    """As the released code has it: α itself is learned, from a fixed start and within [1e-3, 5].
+
+    Its gradient is multiplied by 0.01 and clamped to [−1, 1]; calibration leaves it as it is.
+    """
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.calibrated = True
+        self.step = nn.Parameter(torch.tensor(RELEASED_STARTS[bits]))
+
+    def extra_repr(self) -> str:
+        """Tell the bits in the printed network."""
+        return f"bits={self.bits}"
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Quantize inputs of any shape, after clamping the step to where an update left it."""
+        with torch.no_grad():
+            self.step.clamp_(1e-3, 5)
+        return quantize_activations(inputs, _released_gradient(self.step), self.bits)
+
+
+class _ReleasedGradient(torch.autograd.Function):
+    """The step forward; backward its gradient times 0.01, clamped to [−1, 1]."""
+
+    @staticmethod
+    def forward(_ctx: Any, step: Tensor) -> Tensor:
+        return step.view_as(step)
+
+    @staticmethod
+    def backward(_ctx: Any, gradient: Any) -> Any:
+        return (0.01 * gradient).clamp(-1, 1)
+
+
+_released_gradient: Callable[..., Tensor] = _ReleasedGradient.apply
 
 
 @torch.no_grad()
@@ -104,14 +146,15 @@ def calibrate(network: nn.Module, images: Tensor) -> None:
     Parameters
     ----------
     network : nn.Module
-        With `QuantizedActivation` modules; put in training mode. Its batch norms take these
-        images' statistics as their running ones, in the same pass.
+        With `QuantizedActivation` modules; put in training mode. Steps that were taken up from
+        another network stay. Its batch norms take these images' statistics as their running
+        ones, in the same pass.
     images : Tensor (B, C, H, W)
         Inputs as the network takes them.
     """
 
-    def set_step(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if isinstance(module, QuantizedActivation) and inputs[0].max() > 0:
+    def set_step(module: QuantizedActivation, inputs: tuple[Tensor, ...]) -> None:
+        if not module.calibrated and inputs[0].max() > 0:
             module.log_step.copy_(best_step(inputs[0], module.bits).log())
 
     handles = [
@@ -138,5 +181,5 @@ def activation_steps(network: nn.Module) -> dict[str, float]:
     return {
         name: module.step.item()
         for name, module in network.named_modules()
-        if isinstance(module, QuantizedActivation)
+        if isinstance(module, QuantizedActivation | ReleasedActivation)
     }

@@ -9,17 +9,25 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from faqd_train.config_networks import Projection
+from faqd_train.exact_step import exact_step
+from faqd_train.released_weights import RELEASED
+
+LLOYD_ITERATIONS = 2  # of a training step: from the step before, the first nearly converges
+
 
 @torch.no_grad()
-def project_weights(weights: Tensor, bits: int) -> Tensor:
+def project_weights(weights: Tensor, bits: int, *, per_channel: bool = False) -> Tensor:
     """Project a tensor on its nearest levels: argmin ‖w − q‖² over step and levels (Q1–Q3).
 
     Parameters
     ----------
     weights : Tensor, any shape, floating
-        One step δ is fitted to the whole tensor.
+        One step δ is fitted to the whole tensor, or to each index of its first axis.
     bits : int
         1: δ·{−1, +1}; b >= 2: δ·{0, ±1, …, ±(2^(b−1) − 1)}.
+    per_channel : bool
+        Give each output channel, the first axis, a step of its own.
 
     Returns
     -------
@@ -27,41 +35,86 @@ def project_weights(weights: Tensor, bits: int) -> Tensor:
         Of the weights' shape and dtype; sums are accumulated in float64. All-zero weights give
         zeros.
 
-    Notes
-    -----
-    As δ falls from infinity, the level of w_i rises from j − 1 to j at δ = |w_i|/(j − ½).
-    Each stretch between these breakpoints has one assignment q̂, whose best step leaves the
-    error ‖w‖² − ⟨w,q̂⟩²/⟨q̂,q̂⟩. Running sums over the sorted breakpoints give all of them, so
-    the best is exact, in O(n 2^(b−1) log n). For two bits it is Q2.
-
     Examples
     --------
     >>> project_weights(torch.tensor([1.0, -0.75, 0.125, 0.0]), bits=2)
     tensor([ 0.8750, -0.8750,  0.0000,  0.0000])
     """
-    magnitude = weights.abs()
+    rows = as_rows(weights, per_channel)
+    return _on_levels(rows, fitted_step(rows, bits), bits).view_as(weights)
+
+
+@torch.no_grad()
+def fitted_step(rows: Tensor, bits: int) -> Tensor:
+    """Return the exact projection's step (R, 1), float64, of each row of weights (R, m)."""
     if bits == 1:
-        step = magnitude.mean(dtype=torch.float64).to(weights.dtype)
-        return torch.where(weights < 0, -step, step)
-    top = 2 ** (bits - 1) - 1
-    levels = torch.arange(1, top + 1, device=weights.device, dtype=weights.dtype)
-    breakpoints = magnitude.flatten()[:, None] / (levels - 0.5)
-    order = breakpoints.flatten().argsort(descending=True)
-    # Rising from j − 1 to j adds |w_i| to ⟨w,q̂⟩ and j² − (j − 1)² to ⟨q̂,q̂⟩.
-    inner = magnitude.flatten().double()[order // top].cumsum(0)
-    norm = (2 * levels.double() - 1)[order % top].cumsum(0)
-    best = (inner.square() / norm).argmax()
-    step = (inner[best] / norm[best]).clamp(min=torch.finfo(torch.float64).tiny)
-    codes = torch.ceil(magnitude.double() / step - 0.5).clamp(0, top)
-    return (step * codes * weights.sign()).to(weights.dtype) + 0.0  # −0 + 0 is 0
+        return rows.abs().mean(1, keepdim=True, dtype=torch.float64)
+    return exact_step(rows.abs(), bits)
+
+
+@torch.no_grad()
+def lloyd_step(rows: Tensor, bits: int, step: Tensor, iterations: int) -> Tensor:
+    """Round to the nearest levels and refit the step, in turns; the error never rises (Q3).
+
+    Parameters
+    ----------
+    rows : Tensor (R, m), floating
+        Weights, a row for each step.
+    bits : int
+        As in `project_weights`.
+    step : Tensor (R, 1), float64
+        Where to start. A step so large that a whole row rounds to 0 starts over, from max|w| as
+        the largest level.
+    iterations : int
+        How often.
+
+    Returns
+    -------
+    Tensor (R, 1), float64
+
+    Examples
+    --------
+    >>> weights, step = torch.tensor([[1.0, 0.75, 0.125, 0.125]]), torch.tensor([[1.75]])
+    >>> [lloyd_step(weights, 2, step.double(), n).item() for n in (1, 2)]
+    [1.0, 0.875]
+    """
+    peak = rows.abs().amax(1, keepdim=True).double()
+    for _ in range(iterations):
+        step = torch.where(peak < step / 2, peak / _top(bits), step)
+        codes = _codes(rows, step.to(rows.dtype), bits)
+        inner = (rows * codes).sum(1, keepdim=True, dtype=torch.float64)
+        square = codes.square().sum(1, keepdim=True, dtype=torch.float64)
+        step = inner / square.clamp(min=1)
+    return step
+
+
+def as_rows(weights: Tensor, per_channel: bool) -> Tensor:
+    """Return weights (R, m): a row for each step."""
+    return weights.flatten(1) if per_channel else weights.reshape(1, -1)
+
+
+def _on_levels(rows: Tensor, step: Tensor, bits: int) -> Tensor:
+    return (step * _codes(rows.double(), step, bits)).to(rows.dtype) + 0.0  # −0 + 0 is 0
+
+
+def _codes(rows: Tensor, step: Tensor, bits: int) -> Tensor:
+    """Return the levels nearest to the weights, as whole numbers; halfway goes towards 0."""
+    if bits == 1:
+        return torch.where(rows < 0, -1.0, 1.0).to(rows.dtype)
+    scaled = rows.abs() / step.clamp(min=torch.finfo(step.dtype).tiny)
+    return torch.ceil(scaled - 0.5).clamp(0, _top(bits)) * rows.sign()
+
+
+def _top(bits: int) -> int:
+    return int(2 ** max(bits - 1, 1)) - 1
 
 
 class _StraightThrough(torch.autograd.Function):
     """Projected weights forward; the gradient passes to the float weights as it is."""
 
     @staticmethod
-    def forward(_ctx: FunctionCtx, weights: Tensor, bits: int) -> Tensor:
-        return project_weights(weights, bits)
+    def forward(_ctx: FunctionCtx, _weights: Tensor, projected: Tensor) -> Tensor:
+        return projected.view_as(projected)
 
     @staticmethod
     def backward(_ctx: FunctionCtx, gradient: Any) -> Any:
@@ -75,12 +128,78 @@ class QuantizedWeight(nn.Module):
     """Parametrisation of a weight: the module computes with levels, the optimizer moves floats.
 
     This is BinaryConnect: w ← w − lr·∂loss/∂q with q the projection of w.
+
+    Parameters
+    ----------
+    weights : Tensor
+        The layer's; the alternating projection starts from their exact step.
+    bits : int
+        1 to 8; "released" has 1, 2 and 4.
+    projection : {"exact", "alternating", "released"}
+        The minimiser; a fixed number of Lloyd iterations from the step of the training step
+        before, which is kept in the buffer ``step``, saved with the network and used as it is in
+        evaluation mode; or the rules of the released code.
+    per_channel : bool
+        A step for each output channel instead of one.
     """
 
-    def __init__(self, bits: int) -> None:
+    step: Tensor
+
+    def __init__(
+        self,
+        weights: Tensor,
+        bits: int,
+        projection: Projection = "exact",
+        *,
+        per_channel: bool = False,
+    ) -> None:
         super().__init__()
-        self.bits = bits
+        self.bits, self.projection, self.per_channel = bits, projection, per_channel
+        if projection == "alternating":
+            self.register_buffer("step", fitted_step(as_rows(weights.detach(), per_channel), bits))
+        self.projected: Tensor | None = None  # what the last training step computed with
+
+    @property
+    def levels(self) -> int:
+        """The most distinct values that a channel's weights can have."""
+        return 2 if self.bits == 1 else int(2**self.bits) - 1
 
     def forward(self, weights: Tensor) -> Tensor:
         """Project; differentiable by the straight-through estimator."""
-        return _straight_through(weights, self.bits)
+        projected = self._project(weights.detach())
+        if self.training:
+            self.projected = projected
+        return _straight_through(weights, projected)
+
+    @torch.no_grad()
+    def _project(self, weights: Tensor) -> Tensor:
+        if self.projection == "released":
+            return RELEASED[self.bits](weights)
+        if self.projection == "exact":
+            return project_weights(weights, self.bits, per_channel=self.per_channel)
+        rows = as_rows(weights, self.per_channel)
+        if self.training:  # evaluation takes the step as training left it
+            self.step.copy_(lloyd_step(rows, self.bits, self.step, LLOYD_ITERATIONS))
+        return _on_levels(rows, self.step, self.bits).view_as(weights)
+
+
+@torch.no_grad()
+def blend_shadow_weights(model: nn.Module, beta: float) -> None:
+    """Move float weights towards the projected ones: w ← (1 − β)w + βq (Yin et al. 2018, BCGD).
+
+    Call it between the backward pass and the optimizer's step, which then makes it
+    w ← (1 − β)w + βq − lr·∂loss/∂q, with the q that this training step has computed with.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With `QuantizedWeight` parametrisations, after a forward pass in training mode.
+    beta : float
+        0 (BinaryConnect, nothing moves) to 1 (the step starts from the projection).
+    """
+    if beta == 0:
+        return
+    for name, quantizer in model.named_modules():
+        if isinstance(quantizer, QuantizedWeight) and quantizer.projected is not None:
+            parametrised = model.get_submodule(name.rpartition(".")[0])
+            parametrised.get_parameter("original").lerp_(quantizer.projected, beta)

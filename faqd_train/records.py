@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,20 @@ SCHEMA = 1
 Record = dict[str, Any]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it in, so that no reader sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def write_atomically(path: Path, content: bytes, *, keep: Path | None = None) -> None:
+    """Write a file beside its place and move it in, so that no reader sees half of it.
+
+    The file that was there is kept under another name, if one is given.
+    """
+    # One name for all processes: what a killed one left is written over.
+    temporary = path.with_name(f".{path.name}.part")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -55,12 +62,21 @@ def read_record(path: Path) -> Record:
     return dict(record)
 
 
-def save_weights(path: Path, network: nn.Module) -> str:
-    """Write all parameters and buffers as safetensors; return the file's SHA-256."""
-    tensors: dict[str, Tensor] = {
-        name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()
-    }
-    content = save(tensors)
+def write_metrics(path: Path, epoch: Record) -> None:
+    """Put one epoch's line into metrics.jsonl, in place of any of that epoch or a later one.
+
+    The file is written whole, so that a run that was killed and resumed leaves no line torn,
+    twice or out of order.
+    """
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    earlier = [line for line in lines if json.loads(line)["epoch"] < epoch["epoch"]]
+    text = "\n".join([*earlier, json.dumps(epoch, allow_nan=False)])
+    write_atomically(path, text.encode() + b"\n")
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> str:
+    """Write parameters and buffers by name as safetensors; return the file's SHA-256."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     write_atomically(path, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -82,7 +98,7 @@ def load_weights(path: Path, network: nn.Module, sha256: str) -> None:
         ) from None
 
 
-def environment() -> dict[str, Any]:
+def environment(device: torch.device, processes: int) -> dict[str, Any]:
     """Return the versions and the machine that a run's numbers depend on."""
     return {
         "faqd": _version("faqd"),
@@ -91,6 +107,8 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
+        "device": (torch.cuda.get_device_name(device) if device.type == "cuda" else device.type),
+        "processes": processes,
         "git_revision": git_revision(Path(__file__).parent),
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,15 @@ class Streams:
     order: torch.Generator
     augment: torch.Generator
     probes: torch.Generator
+
+    def states(self) -> dict[str, Tensor]:
+        """Return where each generator stands, by name."""
+        return {name: generator.get_state() for name, generator in vars(self).items()}
+
+    def set_states(self, states: dict[str, Tensor]) -> None:
+        """Put each generator where `states` found it."""
+        for name, generator in vars(self).items():
+            generator.set_state(states[name])
 
 
 def make_streams(seed: int) -> Streams:

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from faqd_train import data, distill, fa_loss, load_config, load_run, records, run_experiment
 from faqd_train.cli import main
-from faqd_train.engine import TrainingDiverged, fit
+from faqd_train.engine import fit
+from faqd_train.guards import TrainingDiverged
 from faqd_train.models import preact_resnet
 from faqd_train.objective import affinity_term, distillation
 from faqd_train.streams import make_streams
@@ -78,8 +79,8 @@ def test_record_tells_the_run(tmp_path, teacher):
     record = run_experiment(config, out, teacher=teacher, on_epoch=epochs.append)
     assert json.loads((out / "run.json").read_text()) == record
     assert sorted(path.name for path in out.iterdir()) == [
-        "adapters.safetensors", "features_after.npz", "features_before.npz",
-        "run.json", "weights.safetensors",
+        "adapters.safetensors", "best.safetensors", "features_after.npz", "features_before.npz",
+        "metrics.jsonl", "run.json", "weights.safetensors",
     ]  # fmt: skip
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert [epoch["lr"] for epoch in record["epochs"]] == pytest.approx([0.1, 0.05])  # cosine

@@ -1,0 +1,105 @@
+"""Runs read back from their folders: their networks, tested again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from faqd_train import data
+from faqd_train.config import Config
+from faqd_train.config_files import check_config
+from faqd_train.engine import accuracy
+from faqd_train.networks import build_network
+from faqd_train.records import Record, load_weights, read_record
+from faqd_train.run_folders import BEST, RECORD, WEIGHTS
+from faqd_train.streams import make_streams
+
+TEACHER_TOLERANCE = 0.001  # of its accuracy, when it is loaded
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read back."""
+
+    network: nn.Module  # in evaluation mode, with the weights asked for
+    config: Config
+    record: Record
+
+
+def load_run(folder: Path, weights: Literal["last", "best"] = "last") -> Run:
+    """Read a finished run's network, configuration and record.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    weights : {"last", "best"}
+        Those after the last epoch, or after the one of the highest validation accuracy.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no finished run, or its files are not as recorded.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} holds no run.json; the folder of a finished run is accepted: train it first."
+        )
+    record = read_record(path)
+    config = check_config(record["config"])
+    network = build_network(
+        config.model,
+        config.quantization,
+        data.describe(config.data),
+        make_streams(config.run.seed).weights,
+    )
+    name, told = (WEIGHTS, record) if weights == "last" else (BEST, record.get("best"))
+    if told is None:
+        raise ValueError(
+            f"{folder} holds no best weights, as its images have no labels to choose by; the last "
+            f"ones are accepted: ask for those."
+        )
+    load_weights(folder / name, network, told["weights_sha256"])
+    return Run(network.eval(), config, record)
+
+
+def evaluate(
+    network: nn.Module, config: Config, split: data.Split, precision: str = "float32"
+) -> float:
+    """Return a network's accuracy, on its own device, on a split of its configuration's data."""
+    device = next(network.parameters()).device
+    images, labels = data.load_images(config.data, split), data.load_labels(config.data, split)
+    return accuracy(
+        network,
+        images.to(device),
+        labels.to(device),
+        prepare=data.load_preparation(config.data),
+        precision=precision,
+    )
+
+
+def retest_teacher(teacher: Run, precision: str) -> None:
+    """Refuse a teacher that is not as good here, in the precision to be used, as recorded.
+
+    One whose own images have no labels cannot be tested.
+    """
+    recorded = teacher.record["validation_accuracy"]
+    if recorded is None:
+        return
+    found = evaluate(teacher.network, teacher.config, "validation", precision)
+    if abs(found - recorded) > TEACHER_TOLERANCE:
+        raise ValueError(
+            f"the teacher's validation accuracy is {found:.2%} here in {precision} and "
+            f"{recorded:.2%} in its record; a difference of {TEACHER_TOLERANCE:.1%} at most is "
+            f"accepted: use the data, device and precision it was recorded with, or train it again."
+        )
+
+
+def identify(run: Run) -> dict[str, object]:
+    """Tell which teacher it was, by its weights rather than by a path."""
+    keys = ("weights_sha256", "validation_accuracy", "test_accuracy")
+    return {"seed": run.config.run.seed} | {key: run.record[key] for key in keys}

@@ -1,0 +1,174 @@
+"""Checkpoint files: whole or refused, never run, never lost."""
+
+import errno
+import hashlib
+import pickle
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from faqd_train import records
+from faqd_train.checkpoints import (
+    LAST,
+    PREVIOUS,
+    Checkpoints,
+    has_checkpoint,
+    pack,
+    read_newest,
+    remove_checkpoints,
+    unpack,
+)
+
+IDENTITY = {"config": {"optimizer": {"lr": 0.1}, "run": {"seed": 0}}}
+
+
+def tree():
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randn(3, 4, generator=generator)
+    return {
+        "weights": {"a": shared, "again": shared, "turned": shared.T, "one": torch.tensor(2.5)},
+        "types": [shared.double(), shared.bfloat16(), torch.tensor([1, 2]), torch.tensor([True])],
+        "generator": generator.get_state(),
+        "plain": {"none": None, "number": 0.1 + 0.2, "list": [1, "two", False], "empty": {}},
+    }
+
+
+def assert_same(first, second):
+    assert type(first) is type(second)
+    if isinstance(first, torch.Tensor):
+        assert first.dtype == second.dtype
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert list(first) == list(second)
+        for key in first:
+            assert_same(first[key], second[key])
+    elif isinstance(first, list):
+        for one, other in zip(first, second, strict=True):
+            assert_same(one, other)
+    else:
+        assert first == second
+
+
+def test_what_is_unpacked_is_what_was_packed():
+    assert_same(unpack(pack(tree())), tree())
+
+
+def test_200_flipped_bytes_are_200_refusals():
+    content, rng = pack(tree()), np.random.default_rng(0)
+    for place in rng.choice(len(content), 200, replace=False):
+        altered = bytearray(content)
+        altered[place] ^= rng.integers(1, 256)
+        with pytest.raises(ValueError, match="is torn, altered or no checkpoint"):
+            unpack(bytes(altered))
+
+
+def test_every_torn_file_is_refused():
+    content = pack(tree())
+    for length in np.random.default_rng(1).choice(len(content), 200, replace=False):
+        with pytest.raises(ValueError, match="is torn"):
+            unpack(content[:length])
+
+
+class Malice:
+    """Creates a file when unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return subprocess.check_call, (["touch", str(self.path)],)
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch.save", "with a right digest"])
+def test_a_pickle_offered_as_checkpoint_is_refused_and_not_run(form, tmp_path):
+    proof, path = tmp_path / "it-ran", tmp_path / LAST
+    if form == "torch.save":
+        torch.save({"state": Malice(proof)}, path)
+    else:
+        content = pickle.dumps({"state": Malice(proof)})
+        digest = hashlib.sha256(content).digest() if form == "with a right digest" else b""
+        path.write_bytes(digest + content)
+    with pytest.raises(
+        ValueError, match=r"last\.checkpoint is .*no checkpoint.*run anew"
+    ) as refusal:
+        read_newest(tmp_path)
+    assert "\n" not in str(refusal.value)
+    assert not proof.exists()
+    # It could have: an ordinary unpickler runs it.
+    pickle.loads(pickle.dumps(Malice(proof)))
+    assert proof.exists()
+
+
+@pytest.fixture
+def two_checkpoints(tmp_path):
+    checkpoints = Checkpoints(tmp_path, IDENTITY, resume=True)
+    for epoch in (1, 2):
+        checkpoints.save({"epoch": epoch})
+    return checkpoints
+
+
+def test_the_last_of_two_is_loaded(two_checkpoints, caplog):
+    assert two_checkpoints.load() == {"epoch": 2}
+    assert caplog.messages == []
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_says_so(two_checkpoints, caplog):
+    path = two_checkpoints.folder / LAST
+    path.write_bytes(path.read_bytes()[:-1])
+    assert two_checkpoints.load() == {"epoch": 1}
+    assert caplog.messages == [
+        f"{path} is torn, altered or no checkpoint (its SHA-256 differs); previous.checkpoint, the "
+        f"one before, is used."
+    ]
+
+
+def test_a_write_cut_short_between_its_two_renames_leaves_the_one_before(two_checkpoints):
+    (two_checkpoints.folder / LAST).unlink()
+    assert two_checkpoints.load() == {"epoch": 1}
+
+
+def test_two_damaged_checkpoints_are_refused(two_checkpoints):
+    for name in (LAST, PREVIOUS):
+        (two_checkpoints.folder / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"last\.checkpoint is torn.*, and no other is whole"):
+        two_checkpoints.load()
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_loses_nothing(two_checkpoints, monkeypatch, call):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(records.os, call, full)
+    with pytest.raises(
+        OSError, match=r"bytes was not written in .* \(No space left on device\); .* is kept"
+    ) as refusal:
+        two_checkpoints.save({"epoch": 3})
+    assert "\n" not in str(refusal.value)
+    assert {path.name for path in two_checkpoints.folder.iterdir()} == {LAST, PREVIOUS}
+    assert two_checkpoints.load() == {"epoch": 2}
+
+
+def test_a_checkpoint_of_another_run_names_what_differs(two_checkpoints):
+    other = {"config": {"optimizer": {"lr": 0.2}, "run": {"seed": 0}}}
+    with pytest.raises(
+        ValueError, match=r"config\.optimizer\.lr is 0\.2 here and 0\.1 in the checkpoint"
+    ):
+        Checkpoints(two_checkpoints.folder, other, resume=True).load()
+
+
+def test_without_resume_nothing_is_loaded_and_an_empty_folder_has_nothing(two_checkpoints):
+    folder = two_checkpoints.folder
+    assert has_checkpoint(folder)
+    assert Checkpoints(folder, IDENTITY).load() is None
+    remove_checkpoints(folder)
+    assert not has_checkpoint(folder)
+    assert two_checkpoints.load() is None
+
+
+def test_numbers_that_json_lacks_are_refused():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        pack({"loss": float("nan")})

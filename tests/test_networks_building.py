@@ -1,0 +1,250 @@
+"""Networks built from a configuration: wide ResNets, foreign ones, fine-tuning, pairs of taps."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from networks import SMALL, images, small_resnet
+from safetensors.torch import load_file
+
+from faqd_train import calibrate, distill, load_config, quantize_model, run_experiment
+from faqd_train.adapters import make_adapters
+from faqd_train.config import ModelConfig, QuantizationConfig
+from faqd_train.config_files import check_config
+from faqd_train.data import Description, load_images
+from faqd_train.models import preact_resnet
+from faqd_train.networks import build_network, foreign_network
+from faqd_train.quantize_activations import activation_steps
+from faqd_train.quantizers import weight_levels
+from faqd_train.taps import tapped
+
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+WIDE = {"widths": (64, 128, 256, 512), "strides": (1, 2, 2, 2)}
+RESNET18 = ModelConfig(depth=18, **WIDE)
+RESNET34 = ModelConfig(depth=34, blocks=(3, 4, 6, 3), **WIDE)
+DIGITS = Description(channels=1, side=8, classes=10)
+FLOAT = QuantizationConfig(weight_bits=32, activation_bits=32)
+TINY = ["data.limit=60", "optimizer.batch_size=20", "optimizer.epochs=1"]
+SMALL_MODEL = ["model.widths=[4, 4, 8]"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _digits_are_loaded():
+    load_images("digits", "test")  # scikit-learn draws from `random` when it is first imported
+
+
+def stream(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def build(quantization=FLOAT, model=SMALL, seed=0, **options):
+    return build_network(model, quantization, DIGITS, stream(seed), **options)
+
+
+@pytest.mark.parametrize(
+    ("config", "side", "sides"),
+    [
+        (RESNET18, 224, [56, 28, 14, 7]),
+        (RESNET18, 64, [64, 32, 16, 8]),
+        (RESNET18.model_copy(update={"stem": "large"}), 64, [16, 8, 4, 2]),
+        (RESNET34.model_copy(update={"stem": "small"}), 32, [32, 16, 8, 4]),
+    ],
+)
+def test_taps_of_wide_resnets_have_the_released_sizes(config, side, sides):
+    network = preact_resnet(config, in_channels=3, classes=200, side=side, generator=stream())
+    with tapped(network.eval(), STAGES) as maps, torch.no_grad():
+        logits = network(torch.zeros(1, 3, side, side))
+    assert [tuple(maps[name].shape[1:]) for name in STAGES] == [
+        (width, size, size) for width, size in zip(WIDE["widths"], sides, strict=True)
+    ]
+    assert logits.shape == (1, 200)
+
+
+@pytest.mark.parametrize(("config", "millions"), [(RESNET18, 11.69), (RESNET34, 21.80)])
+def test_wide_resnets_have_the_published_number_of_parameters(config, millions):
+    """11.69M and 21.80M for 1,000 classes: torchvision's documentation of resnet18 and resnet34."""
+    network = preact_resnet(config, in_channels=3, classes=1_000, side=224, generator=stream())
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count / 1e6 == pytest.approx(millions, rel=2e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_foreign_networks_draw_from_a_seed_of_our_own(seed):
+    before = torch.random.get_rng_state()
+    first, again, other = (
+        foreign_network("networks:TwoHeads", {"classes": 10}, DIGITS, stream(s)).state_dict()
+        for s in (seed, seed, seed + 1)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "message"),
+    [
+        ("networks.TwoHeads", {}, r"'networks\.TwoHeads', which cannot be imported \(.*\); 'pack"),
+        ("networks:Nothing", {}, r"cannot be imported \(.*has no attribute 'Nothing'\)"),
+        ("nowhere_at_all:f", {}, r"cannot be imported \(No module named 'nowhere_at_all'\)"),
+        (":f", {}, r"':f', which cannot be imported \(Empty module name\)"),
+        ("networks:TwoHeads", {}, r"options \{\}: missing a required argument: 'classes'; give"),
+        ("networks:TwoHeads", {"classes": 10, "w": 1}, "unexpected keyword argument 'w'; give"),
+        ("networks:no_network", {"classes": 10}, r"returns a int; an nn\.Module is accepted"),
+        ("networks:TwoHeads", {"classes": 3}, r"gives shape \(1, 3\) for one image of the data; "),
+        (
+            "torch.nn:Conv2d",
+            {"in_channels": 3, "out_channels": 1, "kernel_size": 1},
+            r"fails on an image of shape \(1, 8, 8\) \(.*\); set its options",
+        ),
+    ],
+)
+def test_factories_that_do_not_fit_are_refused_in_one_sentence(factory, options, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        foreign_network(factory, options, DIGITS, stream())
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_foreign_student_is_distilled_by_its_own_taps(tmp_path):
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    run_experiment(load_config("digits-teacher", [*TINY, *SMALL_MODEL]), teacher)
+    table = load_config("digits-fa", [*TINY, "run.capture=2"]).model_dump(mode="json")
+    table["model"] = {"factory": "networks:TwoHeads", "options": {"classes": 10}}
+    table["quantization"]["keep_float"] = ["unused"]
+    table["objective"] |= {"taps": ["features"], "teacher_taps": ["stage2"]}
+    record = run_experiment(check_config(table), student, teacher=teacher)
+    assert set(record["weight_levels"]) == {"features.0"}
+    assert set(record["activation_steps"]) == {"features.2"}
+    with np.load(student / "features_after.npz") as maps:
+        assert set(maps) == {"student.features", "teacher.features"}
+        assert maps["student.features"].shape == maps["teacher.features"].shape == (2, 4, 8, 8)
+
+
+def test_adapters_join_taps_of_other_names_and_widths():
+    teacher = preact_resnet(ModelConfig(depth=8), in_channels=1, classes=10, generator=stream(1))
+    adapters = make_adapters(
+        small_resnet(), teacher, images(), ["stage1", "stage3"], stream(2),
+        teacher_taps=["stage3", "stem"],
+    )  # fmt: skip
+    widths = [(adapter[0].in_channels, adapter[0].out_channels) for adapter in adapters]
+    assert widths == [(4, 64), (8, 16)]
+
+
+def test_a_tap_that_is_never_run_is_refused():
+    network = foreign_network("networks:TwoHeads", {"classes": 10}, DIGITS, stream())
+    with pytest.raises(ValueError, match="tap 'unused' gives no tensor, or is not run; feature"):
+        make_adapters(network, network, images(), ["unused"], stream())
+
+
+@pytest.mark.parametrize("bits", [(32, 32), (2, 32), (32, 4), (1, 4)])
+@pytest.mark.parametrize("projection", ["exact", "alternating"])
+def test_fine_tuning_starts_from_the_float_weights_of_any_run(bits, projection):
+    initial = quantize_model(small_resnet(7), *bits, projection=projection)
+    calibrate(initial, images(1, count=30))
+    student = build(QuantizationConfig(weight_bits=4, activation_bits=4), initial=initial)
+    source, taken = (network.stem for network in (initial, student))
+    floats = source[0].parametrizations.weight.original if bits[0] < 32 else source[0].weight
+    assert torch.equal(taken[0].parametrizations.weight.original, floats)
+    assert torch.equal(taken[1].running_mean, source[1].running_mean)
+    calibrate(student, images(2, count=30))
+    same = activation_steps(student) == activation_steps(initial)
+    assert same == (bits[1] == 4)  # steps of as many bits are taken up, others calibrated
+
+
+def test_a_float_network_computes_what_the_float_run_before_did():
+    initial = build(seed=3)
+    calibrate(initial, images(1, count=30))
+    again = build(seed=4, initial=initial)
+    assert torch.equal(again.eval()(images()), initial.eval()(images()))
+    assert not torch.equal(build(seed=4).eval()(images()), initial(images()))
+
+
+def test_fine_tuning_from_another_architecture_is_refused():
+    with pytest.raises(ValueError, match=r"model\.init names a run whose network has other layers"):
+        build(model=ModelConfig(depth=8), initial=small_resnet())
+
+
+def test_a_run_fine_tunes_from_a_run(tmp_path):
+    floats, student = tmp_path / "floats", tmp_path / "student"
+    start = run_experiment(load_config("digits-float", [*TINY, *SMALL_MODEL]), floats)
+    config = load_config(
+        "digits-qat", [*TINY, *SMALL_MODEL, f"model.init={floats}", "optimizer.lr=1e-9"]
+    )
+    record = run_experiment(config, student)
+    assert record["init"]["weights_sha256"] == start["weights_sha256"]
+    before = load_file(floats / "weights.safetensors")["stem.0.weight"]
+    after = load_file(student / "weights.safetensors")["stem.0.parametrizations.weight.original"]
+    torch.testing.assert_close(before, after, rtol=0, atol=1e-6)  # at this rate nothing moves
+    assert all(count["distinct"] <= 15 for count in record["weight_levels"].values())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["quantization.projection=alternating", "quantization.per_channel=true"],
+        ["quantization.projection=released", "quantization.activation_rule=released"],
+        ["quantization.blend=0.5", "quantization.first=float", "quantization.last=quantized"],
+    ],
+)
+def test_every_rule_runs_from_a_configuration_and_reads_back(tmp_path, overrides):
+    config = load_config("digits-qat", [*TINY, *SMALL_MODEL, *overrides])
+    record = run_experiment(config, tmp_path / "run")
+    assert check_config(record["config"]) == config
+    assert all(c["distinct"] <= c["allowed"] for c in record["weight_levels"].values())
+    assert ("stem.0" in record["weight_levels"]) == ("quantization.first=float" not in overrides)
+
+
+def test_blending_changes_what_is_learned(tmp_path):
+    learned = []
+    for beta in (0.0, 0.5):
+        out = tmp_path / str(beta)
+        config = load_config("digits-qat", [*TINY, *SMALL_MODEL, f"quantization.blend={beta}"])
+        run_experiment(config, out)
+        learned.append(load_file(out / "weights.safetensors"))
+    name = "stem.0.parametrizations.weight.original"
+    assert not torch.equal(learned[0][name], learned[1][name])
+
+
+def test_distill_quantizes_a_float_student_as_configured_and_keeps_a_quantized_one():
+    config = load_config("digits-ffa", [*TINY, "quantization.weight_bits=2"])
+    teacher, plain = small_resnet(1), small_resnet(2)
+    own = quantize_model(small_resnet(2), 1, 8, last="float")
+    for student, allowed in ((plain, 3), (own, 2)):
+        distill(teacher, student, images(count=40), config)
+        assert not student.training
+        levels = weight_levels(student)
+        assert set(levels) == set(weight_levels(own))
+        assert all(count["allowed"] == allowed for count in levels.values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.blocks=[1, 2]"], "model.blocks has 2 stages and makes a depth of 8, but"),
+        (["model.blocks=[1, 1, 2]"], "model.blocks has 3 stages and makes a depth of 10, but"),
+        (["model.factory=a:b"], "model.depth is given with model.factory 'a:b', which does not"),
+        (["model.options={a = 1}"], "model.options is {'a': 1} without model.factory; options"),
+        (
+            ["quantization.projection=released", "quantization.weight_bits=3"],
+            "quantization.weight_bits is 3 with quantization.projection 'released'; the released",
+        ),
+        (
+            ["quantization.activation_rule=released", "quantization.activation_bits=8"],
+            "quantization.activation_bits is 8 with quantization.activation_rule 'released'",
+        ),
+        (
+            ["quantization.projection=released", "quantization.per_channel=true"],
+            "quantization.per_channel is true with quantization.projection 'released', which has",
+        ),
+        (["quantization.blend=2"], "quantization.blend is 2"),
+        (["objective.teacher_taps=[stem]"], "objective.teacher_taps is"),
+        (
+            ['objective.teacher_taps=["stem"]'],
+            "objective.teacher_taps names 1 modules and objective.taps 3; FA compares them in",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(overrides, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as refusal:
+        load_config("digits", overrides)
+    assert "\n" not in str(refusal.value)

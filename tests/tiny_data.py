@@ -1,0 +1,57 @@
+"""Small data sets in the official layouts, of random pixels; their truth is returned."""
+
+import pickle
+
+import numpy as np
+from PIL import Image
+
+PER_BATCH = 12
+
+
+def random_images(rng, *shape):
+    return rng.integers(0, 256, shape, np.uint8)
+
+
+def write_cifar10(root, rng):
+    """Write the six files; return images (N, 3, 32, 32) and labels of train and of test."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    images = random_images(rng, 6 * PER_BATCH, 3, 32, 32)
+    labels = rng.integers(0, 10, 6 * PER_BATCH)
+    for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        part = slice(number * PER_BATCH, (number + 1) * PER_BATCH)
+        batch = {b"data": images[part].reshape(PER_BATCH, -1), b"labels": labels[part].tolist()}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+    names = [f"class {number}".encode() for number in range(10)]
+    meta = {b"label_names": names, b"num_cases_per_batch": PER_BATCH}
+    (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
+    cut = 5 * PER_BATCH
+    return (images[:cut], labels[:cut]), (images[cut:], labels[cut:])
+
+
+def write_cifar100(root, rng):
+    """Write the three files; return images and fine labels of train."""
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for name in ("test", "train"):
+        images, labels = random_images(rng, 40, 3, 32, 32), rng.integers(0, 100, 40)
+        batch = {
+            b"data": images.reshape(40, -1),
+            b"fine_labels": labels.tolist(),
+            b"coarse_labels": [0] * 40,
+        }
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+    meta = {b"fine_label_names": [f"class {number}".encode() for number in range(100)]}
+    (folder / "meta").write_bytes(pickle.dumps(meta, protocol=2))
+    return images, labels
+
+
+def write_image(path, image):
+    """Write (3, H, W) losslessly."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image.transpose(1, 2, 0)).save(path)
+
+
+def left_behind(cache):
+    """Return what a cache folder holds, apart from the locks, which are empty and stay."""
+    return [path for path in cache.rglob("*") if path.suffix != ".lock"]
