@@ -8,7 +8,6 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from faqd_train import distributed
 from faqd_train.adapters import adapt
@@ -228,8 +227,8 @@ def accuracy(
     """
     network.eval()
     hits = []
-    # Each weight is projected once, not once a batch.
-    with parametrize.cached(), running_in(precision, images.device):
+    # Not in parametrize.cached(): its cache is the process's, and runs in other threads train on.
+    with running_in(precision, images.device):
         for batch, truth in zip(
             torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
         ):
