@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _evaluate(options)
         else:
             _train(options)
-    except (ValueError, OSError, TrainingDiverged) as error:
+    except (ValueError, OSError, TrainingDiverged, torch.OutOfMemoryError) as error:
         print(f"faqd-train {options.command}: {_in_one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except Interrupted as interruption:

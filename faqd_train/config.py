@@ -109,6 +109,11 @@ class ObjectiveConfig(Section):
                     f"objective.{option} is {value!r} with method {chosen!r}; it belongs to "
                     f"{owner!r} and to nothing else: drop objective.{option} or change the method"
                 )
+        if len(set(self.taps)) < len(self.taps):
+            raise ValueError(
+                f"objective.taps is {list(self.taps)}; each of the student's maps is compared "
+                f"once: name every module once"
+            )
         if self.fa > 0 and not self.taps:
             raise ValueError(
                 f"objective.fa is {self.fa} with no taps; FA compares the maps of named modules: "
@@ -194,6 +199,10 @@ class Config(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     run: RunConfig = RunConfig()
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides a run, ready for JSON: all settings but where its files lie."""
+        return self.model_dump(mode="json", exclude={"data": {"dir", "cache"}})
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

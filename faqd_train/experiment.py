@@ -17,7 +17,13 @@ from faqd_train.checkpoints import Checkpoints, has_checkpoint, remove_checkpoin
 from faqd_train.config import Config
 from faqd_train.engine import accuracy, check_teacher, fit
 from faqd_train.features import capture_features, save_features
-from faqd_train.finished_runs import evaluate, identify, load_run, retest_teacher
+from faqd_train.finished_runs import (
+    check_teacher_data,
+    evaluate,
+    identify,
+    load_run,
+    retest_teacher,
+)
 from faqd_train.interruption import Stop, deferred_signals
 from faqd_train.networks import build_network
 from faqd_train.precision import find_device
@@ -139,6 +145,8 @@ def _train(
     streams = make_streams(config.run.seed)
     guide = load_run(teacher) if teacher is not None else None
     check_teacher(guide, objective)
+    if guide:
+        check_teacher_data(guide, config)
 
     prepare = data.load_preparation(config.data)
     images = data.load_images(config.data, "train")[: config.data.limit].to(device)
@@ -173,7 +181,7 @@ def _train(
         adapters.to(device)
     if guide:
         guide.network.to(device)
-        retest_teacher(guide, config.run.teacher_precision)
+        retest_teacher(guide, config)
     calibrate(network.to(device), prepare(images[: config.quantization.calibration_images]))
 
     def capture(moment: str) -> None:
@@ -189,7 +197,7 @@ def _train(
 
     content = {"train_sha256": data.fingerprint(images), "train": len(images)}
     identity = {
-        "config": config.model_dump(mode="json"),
+        "config": config.settings(),
         "data": content,
         "init": identify(start) if start else None,
         "teacher": identify(guide) if guide else None,
@@ -219,6 +227,7 @@ def _train(
             "schema": SCHEMA,
             "started": started.isoformat(timespec="seconds"),
             **identity,
+            "config": config.model_dump(mode="json"),
             "data": content | {"validation": len(validation)},
             "environment": environment(device, distributed.process_count()),
             "epochs": [asdict(epoch) for epoch in state.history],
@@ -239,6 +248,7 @@ def _results(
     state: TrainingState,
 ) -> Record:
     """Test the last weights and the best ones, and write both; the network ends with the best."""
+    network.eval()  # in training mode, looking at the levels would move alternating steps
     labelled = data.has_labels(config.data, "test")
     results: Record = {
         "validation_accuracy": state.history[-1].validation_accuracy,

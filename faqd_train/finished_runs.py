@@ -18,6 +18,7 @@ from faqd_train.run_folders import BEST, RECORD, WEIGHTS
 from faqd_train.streams import make_streams
 
 TEACHER_TOLERANCE = 0.001  # of its accuracy, when it is loaded
+_ROUNDING = 1e-9  # of the difference of two shares
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,44 @@ def evaluate(
     )
 
 
-def retest_teacher(teacher: Run, precision: str) -> None:
+def check_teacher_data(teacher: Run, config: Config) -> None:
+    """Refuse a teacher of other images or logits, or that has trained on held-out images.
+
+    Raises
+    ------
+    ValueError
+        If channels or classes differ, or one data set is split differently.
+    """
+    ours, theirs = config.data, teacher.config.data
+    here, there = data.describe(ours), data.describe(theirs)
+    if (here.channels, here.classes) != (there.channels, there.classes):
+        raise ValueError(
+            f"the teacher was trained on {theirs.name} with {there.channels} channels and "
+            f"{there.classes} classes, the student's {ours.name} has {here.channels} and "
+            f"{here.classes}; equal ones are accepted: choose a teacher of such data."
+        )
+    if ours.name == theirs.name != "folder" and ours.held_out != theirs.held_out:
+        raise ValueError(
+            f"data.held_out is {ours.held_out} here and {theirs.held_out} in the teacher's run, "
+            f"which so has trained on other images: set it to the teacher's."
+        )
+
+
+def retest_teacher(teacher: Run, config: Config) -> None:
     """Refuse a teacher that is not as good here, in the precision to be used, as recorded.
 
-    One whose own images have no labels cannot be tested.
+    Its images are taken from where the student's are, if both are of one data set. One whose own
+    images have no labels cannot be tested.
     """
-    recorded = teacher.record["validation_accuracy"]
+    recorded, precision = teacher.record["validation_accuracy"], config.run.teacher_precision
     if recorded is None:
         return
-    found = evaluate(teacher.network, teacher.config, "validation", precision)
-    if abs(found - recorded) > TEACHER_TOLERANCE:
+    own = teacher.config
+    if own.data.name == config.data.name != "folder":
+        places = {"dir": config.data.dir, "cache": config.data.cache}
+        own = own.model_copy(update={"data": own.data.model_copy(update=places)})
+    found = evaluate(teacher.network, own, "validation", precision)
+    if abs(found - recorded) > TEACHER_TOLERANCE + _ROUNDING:
         raise ValueError(
             f"the teacher's validation accuracy is {found:.2%} here in {precision} and "
             f"{recorded:.2%} in its record; a difference of {TEACHER_TOLERANCE:.1%} at most is "

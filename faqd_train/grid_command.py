@@ -142,8 +142,8 @@ def _line(outcome: Outcome) -> str:
     record = outcome.record
     took = timedelta(seconds=round(record["seconds"]))
     return (
-        f"{outcome.run.name}: validation {record['validation_accuracy']:.2%}, "
-        f"test {record['test_accuracy']:.2%}, {took}"
+        f"{outcome.run.name}: validation {_percent([record['validation_accuracy']])}, "
+        f"test {_percent([record['test_accuracy']])}, {took}"
     )
 
 
@@ -151,11 +151,13 @@ def _without_seed(run: GridRun) -> str:
     return run.name.replace(f"-seed={run.config.run.seed}", "")
 
 
-def _percent(shares: Sequence[float]) -> str:
-    if not shares:
+def _percent(shares: Sequence[float | None]) -> str:
+    """Give mean ± standard deviation of what is known; images without labels have no accuracy."""
+    known = [share for share in shares if share is not None]
+    if not known:
         return "–"
-    spread = f" ± {stdev(shares):.2%}" if len(shares) > 1 else ""
-    return f"{mean(shares):.2%}{spread}"
+    spread = f" ± {stdev(known):.2%}" if len(known) > 1 else ""
+    return f"{mean(known):.2%}{spread}"
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

@@ -18,6 +18,8 @@ def find_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("a device without data trains nothing")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):  # torch asserts that it was built with CUDA
         raise ValueError(

@@ -59,6 +59,9 @@ def read_record(path: Path) -> Record:
             f"{path} has schema {schema!r}; {SCHEMA} is accepted: read it with the version of "
             f"faqd that wrote it."
         )
+    missing = {"config", "weights_sha256"} - set(record)
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; run the training again.")
     return dict(record)
 
 

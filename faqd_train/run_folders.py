@@ -7,6 +7,7 @@ from pathlib import Path
 
 from faqd_train.checkpoints import has_checkpoint, remove_checkpoints
 from faqd_train.config import Config
+from faqd_train.config_files import check_config
 from faqd_train.records import Record, read_record
 
 RECORD, METRICS = "run.json", "metrics.jsonl"
@@ -44,7 +45,7 @@ def finished_run(out: Path, config: Config, *, overwrite: bool, resume: bool) ->
             f"ask to overwrite it."
         )
     record = read_record(out / RECORD)
-    if record["config"] != config.model_dump(mode="json"):
+    if check_config(record["config"]).settings() != config.settings():
         raise ValueError(
             f"{out} holds a finished run of another configuration, which cannot be resumed: choose "
             f"another folder, or ask to overwrite it."

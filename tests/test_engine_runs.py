@@ -104,7 +104,9 @@ def test_tensorboard_that_is_not_installed_is_asked_for_in_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("shift", "refused"), [(0.0009, False), (0.002, True), (-0.002, True)])
+@pytest.mark.parametrize(
+    ("shift", "refused"), [(0.001, False), (-0.001, False), (0.00101, True), (-0.002, True)]
+)
 def test_a_teacher_is_tested_again_when_it_is_loaded(teacher, tmp_path, shift, refused):
     """Its record is altered, which is as if its data or the arithmetic were."""
     altered = tmp_path / "teacher"

@@ -135,16 +135,17 @@ def test_a_loaded_run_tests_as_recorded_and_altered_weights_are_refused(tmp_path
 
 def test_a_failed_write_leaves_the_old_record_and_no_rest(tmp_path, monkeypatch):
     path = tmp_path / "run.json"
-    records.write_record(path, {"schema": 1})
+    record = {"schema": 1, "config": {}, "weights_sha256": ""}
+    records.write_record(path, record)
 
     def full(*_paths):
         raise OSError("no space left")
 
     monkeypatch.setattr(records.os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
-        records.write_record(path, {"schema": 1, "new": True})
+        records.write_record(path, record | {"new": True})
     assert list(tmp_path.iterdir()) == [path]
-    assert records.read_record(path) == {"schema": 1}
+    assert records.read_record(path) == record
 
 
 def test_a_record_holds_no_nan(tmp_path):

@@ -1,0 +1,119 @@
+"""A teacher of other data is refused; where files lie changes no run."""
+
+import shutil
+
+import numpy as np
+import pytest
+from tiny_data import write_cifar10
+
+from faqd_train import load_config, run_experiment
+from faqd_train.cli import main
+
+TINY = ["data.limit=40", "model.widths=[4, 4, 4]", "model.depth=8", "optimizer.batch_size=20"]
+SHORT = [*TINY, "optimizer.epochs=1"]
+HELD_OUT = "data.held_out=10"
+
+
+def train(name, out, *settings, **options):
+    return run_experiment(load_config(name, [*SHORT, *settings]), out, **options)
+
+
+@pytest.fixture(scope="module")
+def digits_teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "teacher"
+    train("digits-teacher", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """Tiny CIFAR-10 archives at one place, and a teacher trained there."""
+    root = tmp_path_factory.mktemp("cifar")
+    write_cifar10(root / "a", np.random.default_rng(0))
+    places = [f'data.dir="{root / "a"}"', f'data.cache="{root / "cache-a"}"']
+    train("cifar10-teacher", root / "teacher", "optimizer.warmup_epochs=0", HELD_OUT, *places)
+    return root
+
+
+def test_a_teacher_that_trained_on_held_out_images_is_refused(digits_teacher, tmp_path):
+    with pytest.raises(ValueError, match=r"data\.held_out is 100 here and None in the teacher"):
+        train("digits-kd", tmp_path, "data.held_out=100", teacher=digits_teacher)
+
+
+def test_a_teacher_of_other_images_is_refused(cifar, tmp_path):
+    message = "trained on cifar10 with 3 channels and 10 classes, the student's digits has 1 and 10"
+    with pytest.raises(ValueError, match=message):
+        train("digits-kd", tmp_path, teacher=cifar / "teacher")
+
+
+def test_a_run_is_the_same_wherever_its_data_lie(cifar, tmp_path):
+    """Moved data: a finished run is known again, and its teacher is tested where they lie now."""
+    shutil.copytree(cifar / "a", tmp_path / "b")
+    there = [f'data.dir="{tmp_path / "b"}"', f'data.cache="{tmp_path / "cache-b"}"', HELD_OUT]
+    here = [f'data.dir="{cifar / "a"}"', f'data.cache="{cifar / "cache-a"}"', HELD_OUT]
+    settings = ["method=kd", "labels=label-free"]
+    options = {"teacher": cifar / "teacher", "resume": True}
+    first = train("cifar10", tmp_path / "run", *settings, *here, **options)
+    assert train("cifar10", tmp_path / "run", *settings, *there, **options) == first
+    moved = train("cifar10", tmp_path / "moved", *settings, *there, **options)
+    assert moved["weights_sha256"] == first["weights_sha256"]
+    with pytest.raises(ValueError, match="holds a finished run of another configuration"):
+        train("cifar10", tmp_path / "run", *settings, *there, "run.seed=1", **options)
+
+
+def test_label_free_training_does_without_the_file_of_labels(cifar, tmp_path):
+    """Deleted, it is neither missed nor made again; noise in its place changes no weight."""
+    cache = tmp_path / "cache"
+    shutil.copytree(cifar / "cache-a", cache)
+    settings = ["method=fa", "labels=label-free", HELD_OUT, f'data.dir="{cifar / "a"}"']
+    options = {"teacher": cifar / "teacher"}
+    place = f'data.cache="{cache}"'
+    first = train("cifar10", tmp_path / "first", *settings, place, **options)
+    (labels,) = cache.rglob("train_labels.npy")
+    np.save(labels, np.random.default_rng(2).permutation(np.load(labels)))
+    noisy = train("cifar10", tmp_path / "noisy", *settings, place, **options)
+    labels.unlink()
+    without = train("cifar10", tmp_path / "without", *settings, place, **options)
+    assert first["weights_sha256"] == noisy["weights_sha256"] == without["weights_sha256"]
+    assert not labels.exists()
+
+
+def test_a_tap_named_twice_is_refused():
+    taps = ['objective.taps=["stage3", "stage3"]', 'objective.teacher_taps=["stage2", "stage3"]']
+    with pytest.raises(ValueError, match="each of the student's maps is compared once"):
+        load_config("digits-fa", taps)
+
+
+def test_a_grid_on_images_without_labels_has_no_accuracies(cifar, tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(60):
+        pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+    folder = [
+        'data.name="folder"',
+        f'data.dir="{tmp_path / "images"}"',
+        f'data.cache="{tmp_path / "cache"}"',
+        "data.size=32",
+        "data.classes=10",
+        "data.labels=false",
+        HELD_OUT,
+    ]
+    words = ["grid", "digits-kd", *folder, *SHORT]
+    places = ["--teacher", str(cifar / "teacher"), "--out", str(tmp_path / "grid")]
+    assert main([*words, *places]) == 0
+    assert "validation –, test –" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["meta", "cuda:99"])
+def test_a_device_that_trains_nothing_is_refused(name, tmp_path, capsys):
+    words = ["teacher", "digits-teacher", "--device", name, "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert f"device is '{name}', which torch does not find" in capsys.readouterr().err
+
+
+def test_a_record_without_its_configuration_is_refused(tmp_path, capsys):
+    (tmp_path / "run.json").write_text('{"schema": 1}')
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "lacks config, weights_sha256; run the training again" in capsys.readouterr().err
