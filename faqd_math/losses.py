@@ -9,7 +9,7 @@ import numpy as np
 from faqd_math._validation import Array, check_choice, check_probes, reduce_samples
 from faqd_math.cost import cheapest_exact
 from faqd_math.features import unit_pixel_pair
-from faqd_math.spectrum import small_gap
+from faqd_math.spectrum import small_gap, squared_norm
 
 Method = Literal["auto", "direct", "gram", "spectrum"]
 Order = Literal[1, 2]
@@ -155,14 +155,14 @@ def _direct(x: Array, y: Array, order: Order = 2) -> Array:
     totals = np.empty(len(x))
     for b, (xb, yb) in enumerate(zip(x, y, strict=True)):
         gap = xb.T @ xb - yb.T @ yb
-        totals[b] = np.abs(gap).sum() if order == 1 else _squared_norm(gap)
+        totals[b] = np.abs(gap).sum() if order == 1 else squared_norm(gap)
     return totals
 
 
 def _gram_terms(x: Array, y: Array) -> tuple[Array, Array]:
     """μ by the Gram identity (I4), and the size ‖S_s‖² + ‖S_t‖² of what it subtracts from."""
-    size = _squared_norm(x @ x.mT) + _squared_norm(y @ y.mT)
-    return np.maximum(size - 2 * _squared_norm(x @ y.mT), 0.0), size
+    size = squared_norm(x @ x.mT) + squared_norm(y @ y.mT)
+    return np.maximum(size - 2 * squared_norm(x @ y.mT), 0.0), size
 
 
 def _gram(x: Array, y: Array) -> Array:
@@ -170,7 +170,7 @@ def _gram(x: Array, y: Array) -> Array:
 
 
 def _spectrum(x: Array, y: Array) -> Array:
-    return _squared_norm(small_gap(x, y))
+    return squared_norm(small_gap(x, y))
 
 
 def _safest_cheapest(x: Array, y: Array) -> Array:
@@ -181,8 +181,3 @@ def _safest_cheapest(x: Array, y: Array) -> Array:
     if cancelled.any():
         totals[cancelled] = _spectrum(x[cancelled], y[cancelled])
     return totals
-
-
-def _squared_norm(matrices: Array) -> Array:
-    """‖·‖_F² over the last two axes."""
-    return (matrices**2).sum(axis=(-2, -1))

@@ -24,7 +24,7 @@ from faqd_math._validation import (
 )
 from faqd_math.features import unit_pixel_pair, unit_pixels
 from faqd_math.losses import apply_gap
-from faqd_math.spectrum import effective_rank
+from faqd_math.spectrum import effective_rank, squared_norm, triangular_factors
 
 _BLOCK = 256  # rows of an N×N matrix held at a time
 _MOST = 2**53  # pixels or channels: from here on a float does not tell n from n + 1
@@ -70,7 +70,7 @@ def rademacher_variance(student: Any, teacher: Any, k: int) -> Any:
     x, y, _ = unit_pixel_pair(student, teacher)
     k = check_count(k, "k")
     u = gap_factor(x, y)
-    fourth = _squared_norm(u @ u.mT)
+    fourth = squared_norm(u @ u.mT)
     diagonal = ((u**2).sum(axis=-2) ** 2).sum(axis=-1)
     # The difference is a sum of squares; rounding must not make it negative.
     values = 2 / k * np.maximum(fourth - diagonal, 0.0)
@@ -127,14 +127,14 @@ def shared_probes_variance(student: Any, teacher: Any, k: int) -> float:
     x, y, _ = unit_pixel_pair(student, teacher)
     u = gap_factor(x, y)
     # ‖Σ_b A_b²‖² = Σ_bc ‖U_b U_cᵀ‖²
-    return 2 * sum(float(_squared_norm(ub @ u.mT).sum()) for ub in u) / check_count(k, "k")
+    return 2 * sum(float(squared_norm(ub @ u.mT).sum()) for ub in u) / check_count(k, "k")
 
 
 def independent_probes_variance(student: Any, teacher: Any, k: int) -> float:
     """P6: Var Σ_b T_b = (2/k)Σ_b‖A_b²‖_F² for independent gaussian probes for each sample."""
     x, y, _ = unit_pixel_pair(student, teacher)
     u = gap_factor(x, y)
-    return 2 * float(_squared_norm(u @ u.mT).sum()) / check_count(k, "k")
+    return 2 * float(squared_norm(u @ u.mT).sum()) / check_count(k, "k")
 
 
 def root_mean(spectrum: Any, k: int) -> float:
@@ -174,14 +174,14 @@ def gradient_noise(student: Any, teacher: Any, k: int) -> Any:
     trace_a = trace_s - (y**2).sum(axis=(-2, -1))
     trace_as = (xa * x).sum(axis=(-2, -1))
     mu = (gap_factor(x, y) ** 2).sum(axis=(-2, -1))
-    bracket = (n + 4) * _squared_norm(xa) + trace_s * mu + 2 * trace_as * trace_a
+    bracket = (n + 4) * squared_norm(xa) + trace_s * mu + 2 * trace_as * trace_a
     return reduce_samples(4 * bracket / (k * n**4), "none", single=np.ndim(student) == 3)
 
 
 def gradient_squared_norm(student: Any, teacher: Any) -> Any:
     """P8's reference: ‖G‖_F² = (16/N⁴) tr(SA²), with respect to the student's unit pixels X."""
     x, y, _ = unit_pixel_pair(student, teacher)
-    values = 16 * _squared_norm(apply_gap(x, y, x.mT)) / x.shape[-1] ** 4
+    values = 16 * squared_norm(apply_gap(x, y, x.mT)) / x.shape[-1] ** 4
     return reduce_samples(values, "none", single=np.ndim(student) == 3)
 
 
@@ -240,8 +240,8 @@ def gap_factor(x: Array, y: Array) -> Array:
     x, y : array (B, C_s, N) and (B, C_t, N)
         Unit pixel vectors of student and teacher.
     """
-    r = np.asarray(np.linalg.qr(np.concatenate([x, y], axis=1).mT, mode="r"))
-    return r[..., : x.shape[1]] @ x - r[..., x.shape[1] :] @ y
+    r_student, r_teacher = triangular_factors(x, y)
+    return r_student @ x - r_teacher @ y
 
 
 def row_blocks(n: int) -> Iterator[slice]:
@@ -259,8 +259,3 @@ def _eigenvalues(spectrum: Any) -> Array:
             f"number of pixels, and up to 2**53 is accepted: take it from gap_spectrum."
         )
     return eigenvalues
-
-
-def _squared_norm(matrices: Array) -> Array:
-    """‖·‖_F² over the last two axes."""
-    return (matrices**2).sum(axis=(-2, -1))

@@ -22,10 +22,19 @@ def small_gap(x: Array, y: Array) -> Array:
     x, y : array (B, C_s, N) and (B, C_t, N)
         Unit pixel vectors of student and teacher.
     """
-    w = np.concatenate([x, y], axis=1)
-    r = np.asarray(np.linalg.qr(w.mT, mode="r"))
-    r_student, r_teacher = r[..., : x.shape[1]], r[..., x.shape[1] :]
+    r_student, r_teacher = triangular_factors(x, y)
     return r_student @ r_student.mT - r_teacher @ r_teacher.mT
+
+
+def triangular_factors(x: Array, y: Array) -> tuple[Array, Array]:
+    """Split R of [X; Y]ᵀ = QR into the student's and the teacher's columns, C_s and C_t of them."""
+    r = np.asarray(np.linalg.qr(np.concatenate([x, y], axis=1).mT, mode="r"))
+    return r[..., : x.shape[1]], r[..., x.shape[1] :]
+
+
+def squared_norm(matrices: Array) -> Array:
+    """‖·‖_F² over the last two axes."""
+    return (matrices**2).sum(axis=(-2, -1))
 
 
 def gap_spectrum(student: Any, teacher: Any) -> Array:

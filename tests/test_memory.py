@@ -79,7 +79,7 @@ def with_whole_gap(x, y, z):
 def whole_gram(x, y):
     """Plant the sizes of the affinities, N×N, in the place of the Gram identity."""
     s, t = x.mT @ x, y.mT @ y
-    return losses._squared_norm(s - t), losses._squared_norm(s) + losses._squared_norm(t)
+    return losses.squared_norm(s - t), losses.squared_norm(s) + losses.squared_norm(t)
 
 
 def whole_small_gap(x, y):
