@@ -61,6 +61,15 @@ class DataConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _digits_have_no_folder(self) -> Self:
+        if self.name == "digits" and self.dir is not None:
+            raise ValueError(
+                f"data.dir is '{self.dir}' with data.name 'digits', which is embedded and "
+                f"read from no folder: drop data.dir or name the data set that lies there"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_random_crop(self) -> Self:
         if self.crop_area is not None and self.shift > 0:
             raise ValueError(
@@ -124,6 +133,22 @@ class ObjectiveConfig(Section):
                 f"objective.teacher_taps names {len(self.teacher_taps)} modules and objective.taps "
                 f"{len(self.taps)}; FA compares them in pairs: name as many in both"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _absent_terms_have_no_settings(self) -> Self:
+        for term, option, usual, droppers in (
+            ("fa", "fa_method", "exact", "method=kd and method=supervised do"),
+            ("fa", "order", 2, "method=kd and method=supervised do"),
+            ("kd", "kd_loss", "mse", "method=supervised does"),
+        ):
+            value = getattr(self, option)
+            if getattr(self, term) == 0 and value != usual:
+                raise ValueError(
+                    f"objective.{option} is {value!r} with objective.{term} 0, which leaves that "
+                    f"term out; {usual!r}, the default, is accepted there: drop "
+                    f"objective.{option}, as {droppers}, or give objective.{term} a positive weight"
+                )
         return self
 
     @property

@@ -65,7 +65,8 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
     name : str or Path
         One of `packaged_configs`, or a path that ends in ``.toml``. A file may name in ``base``
         what it changes: another configuration, a part ``kind/name``, or a list of them, of which
-        the later change the earlier.
+        the later change the earlier; and in ``without`` settings made before it that it drops,
+        as a method drops those of a term that it leaves out.
     overrides : strings ``section.key=value`` or ``kind=part``
         Applied in order; the value is TOML, and a bare word is taken as a string. A part is one
         of `packaged_parts`.
@@ -83,10 +84,12 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
     ('ffa', 5, 3)
     >>> load_config("digits", ["bits=1w4a", "labels=label-free"]).quantization.weight_bits
     1
+    >>> load_config("digits-ffa", ["method=fa"]).objective.k is None
+    True
     """
-    table = _read_config(str(name))
+    table = _put_config({}, str(name))
     for override in overrides:
-        table = merge(table, _parse_override(override))
+        table = _put_override(table, override)
     return check_config(table)
 
 
@@ -127,26 +130,56 @@ def merge(base: Table, change: Table) -> Table:
     return merged
 
 
-def _read_config(name: str, users: tuple[str, ...] = ()) -> Table:
-    """Read a file and all that it builds on; users are the files that led to it."""
+def _put_config(table: Table, name: str, users: tuple[str, ...] = ()) -> Table:
+    """Put a file, and before it all that it builds on, into a table; users led to it."""
     if name in users:
         raise ValueError(
             f"{name} builds on itself ({' → '.join((*users, name))}); a base must end somewhere: "
             f"remove one of these."
         )
     with as_file(_locate(name)) as path:
-        table = read_toml(path)
-    bases = table.pop("base", [])
+        own = read_toml(path)
+    bases = own.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+    if not _are_strings(bases):
         raise ValueError(
             f"base in {name} is {bases!r}; the name of a configuration or a list of names is "
             f"accepted."
         )
-    merged: Table = {}
+    without = own.pop("without", [])
+    if not _are_strings(without):
+        raise ValueError(
+            f"without in {name} is {without!r}; a list of settings is accepted, for example "
+            f'["objective.k"].'
+        )
     for base in bases:
-        merged = merge(merged, _read_config(_beside(name, base), (*users, name)))
-    return merge(merged, table)
+        table = _put_config(table, _beside(name, base), (*users, name))
+    return merge(_drop(table, without, name), own)
+
+
+def _drop(table: Table, keys: list[str], name: str) -> Table:
+    """Return a table without the settings that a file drops; not all need be in it."""
+    known = [
+        f"{section}.{key}"
+        for section in Config.model_fields
+        for key in _fields_of(Config, [section])
+    ]
+    for key in keys:
+        if key not in known:
+            raise ValueError(
+                f"without in {name} names {key}, which is no setting{nearest(key, known)}; "
+                f"correct it."
+            )
+    return {
+        section: {key: value for key, value in own.items() if f"{section}.{key}" not in keys}
+        if isinstance(own, dict)
+        else own
+        for section, own in table.items()
+    }
+
+
+def _are_strings(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _beside(name: str, base: str) -> str:
@@ -183,14 +216,14 @@ def split_override(override: str) -> tuple[str, str]:
     return key, value
 
 
-def _parse_override(override: str) -> Table:
-    """Read what an override sets; a value that is no TOML is a string."""
+def _put_override(table: Table, override: str) -> Table:
+    """Put what an override sets into a table; a value that is no TOML is a string."""
     key, value = split_override(override)
     if "." not in key:
-        return _read_config(f"{key}/{value}")
+        return _put_config(table, f"{key}/{value}")
     for text in (override, f"{key}={json.dumps(value)}"):
         try:
-            return tomllib.loads(text)
+            return merge(table, tomllib.loads(text))
         except tomllib.TOMLDecodeError:
             continue
     raise ValueError(f"override {override!r} has no valid key; use section.key=value.")

@@ -114,3 +114,14 @@ class QuantizationConfig(Section):
                 "has one step a layer: set it to false or choose another projection"
             )
         return self
+
+    @model_validator(mode="after")
+    def _float_weights_have_no_rules(self) -> Self:
+        for option in ("blend", "per_channel"):
+            if self.weight_bits == FLOAT_BITS and getattr(self, option):
+                raise ValueError(
+                    f"quantization.{option} is {getattr(self, option)} with "
+                    f"quantization.weight_bits {FLOAT_BITS}, which keeps weights float; it belongs "
+                    f"to quantized weights: drop quantization.{option} or lower the bits"
+                )
+        return self

@@ -11,12 +11,10 @@ from pathlib import Path
 
 from faqd_train.config import Config
 from faqd_train.config_files import load_config
-from faqd_train.grid_files import Block, read_blocks, split_role, split_setting
+from faqd_train.grid_files import PLACES, Block, read_blocks, split_role, split_setting
 
 Settings = dict[str, str]  # of one run, by their keys
 
-# Where files lie changes no run, so it is not in its name.
-PLACES = ("data.dir", "data.cache")
 # The teacher sees the data that the run sees; its labels are its own matter.
 _SHARED_WITH_TEACHER = re.compile(r"data\.(?!labels$)")
 
@@ -68,7 +66,8 @@ def load_grid(
         among its runs, and other keys get these values instead of its own. With ``start.``
         before some keys, a run is fine-tuned: it takes up the weights of the run in which those
         settings are changed. Keys after ``teacher.`` are the teacher's, which has the settings
-        of ``data`` in common with its students.
+        of ``data`` in common with its students. Of ``data.dir`` and ``data.cache`` one value is
+        accepted.
     out : Path
         The runs' folders lie in it.
     teacher : str, optional
@@ -83,7 +82,8 @@ def load_grid(
     Raises
     ------
     ValueError
-        In one sentence, as `load_config` does, before anything is trained.
+        In one sentence, as `load_config` does, before anything is trained; or if different runs
+        would have one folder.
 
     Examples
     --------
@@ -147,8 +147,6 @@ def _add(runs: dict[Path, GridRun], block: Block, chosen: Settings, out: Path) -
     if not needs_teacher:
         chosen = {key: value for key, value in chosen.items() if not key.startswith("teacher.")}
     folder = out / _name(block.config, chosen)
-    if folder in runs:
-        return folder
     start = None
     if before := _of_role(chosen, "start."):
         common = {key: value for key, value in chosen.items() if not key.startswith("start.")}
@@ -157,8 +155,20 @@ def _add(runs: dict[Path, GridRun], block: Block, chosen: Settings, out: Path) -
     teacher = _add_teacher(runs, block, chosen, out) if needs_teacher else None
     overrides = _overrides(settings)
     config = load_config(block.config, overrides)
-    runs[folder] = GridRun(folder, block.config, overrides, config, teacher, start)
+    run = GridRun(folder, block.config, overrides, config, teacher, start)
+    _check_same(runs.setdefault(folder, run), run)
     return folder
+
+
+def _check_same(first: GridRun, second: GridRun) -> None:
+    """Refuse two runs of one folder that are not the same run (ValueError)."""
+    for what in ("config", "teacher", "start"):
+        if getattr(first, what) != getattr(second, what):
+            raise ValueError(
+                f"two runs of the grid have the folder {first.folder}, and not the same {what} "
+                f"({first.command()!r} and {second.command()!r}); a folder is named by the "
+                f"configuration and its settings: rename one configuration, or make two grids."
+            )
 
 
 def _add_teacher(runs: dict[Path, GridRun], block: Block, chosen: Settings, out: Path) -> Path:

@@ -22,6 +22,8 @@ from faqd_train.config_section import Section
 # Before a key: the setting is not the run's own but that of the run which it starts from, or of
 # its teacher.
 ROLES = ("start.", "teacher.")
+# Where files lie changes no run: it is in no name, and one for all.
+PLACES = ("data.dir", "data.cache")
 
 _GRIDS = files("faqd_train") / "grids"
 # A value: a bracketed list, a quoted string, or what holds no comma; or nothing, which is refused
@@ -78,6 +80,11 @@ def read_blocks(name: str) -> list[Block]:
 def split_setting(setting: str) -> tuple[str, list[str]]:
     """Return a setting's key and its values.
 
+    Raises
+    ------
+    ValueError
+        If the key is unknown, or a place has several values.
+
     Examples
     --------
     >>> split_setting("model.widths=[4, 4, 8],[8, 8, 8]")
@@ -87,7 +94,14 @@ def split_setting(setting: str) -> tuple[str, list[str]]:
     """
     role, rest = split_role(setting)
     key, text = split_override(rest)
-    return role + key, _VALUES.findall(text)
+    values = _VALUES.findall(text)
+    if key in PLACES and len(values) > 1:
+        raise ValueError(
+            f"{role}{key} has {len(values)} values in {setting!r}; one is accepted, for no run's "
+            f"name tells where files lie: give one, in TOML's quotes if its path has a comma, or "
+            f"make several grids."
+        )
+    return role + key, values
 
 
 def split_role(key: str) -> tuple[str, str]:

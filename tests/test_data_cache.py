@@ -6,37 +6,21 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
-from tiny_data import left_behind, write_cifar10
+from tiny_data import everything, left_behind, same, small_cifar10, write_cifar10
 
 from faqd_train import data
-from faqd_train.config import DataConfig
 from faqd_train.data.cache import RECORD
 from faqd_train.data.loading import cache_folder
 
 
 @pytest.fixture
 def config(tmp_path):
-    write_cifar10(tmp_path / "source", np.random.default_rng(0))
-    return DataConfig(
-        name="cifar10", dir=tmp_path / "source", cache=tmp_path / "cache", held_out=10
-    )
-
-
-def everything(config):
-    """Copy all of it, for a mapped image changes with its file."""
-    return {
-        (split, load.__name__): load(config, split).clone()
-        for split in ("train", "validation", "test")
-        for load in (data.load_images, data.load_labels)
-    }
-
-
-def same(first, second):
-    return all(torch.equal(first[key], second[key]) for key in first)
+    return small_cifar10(tmp_path)
 
 
 def flip(path, place):
@@ -122,6 +106,28 @@ def test_another_folder_is_read_and_another_size_of_validation_has_its_own_cache
     assert not same(first, second)
     assert len(data.load_images(config.model_copy(update={"held_out": 20}), "validation")) == 20
     assert len(left_behind(config.cache)) == 2 * 8
+
+
+def test_what_another_process_has_built_meanwhile_is_not_built_again(config, monkeypatch, caplog):
+    before = everything(config)
+    folder = cache_folder(config)
+    intact = shutil.copytree(folder, config.cache.parent / "intact")
+    flip(folder / "train_images.npy", -1)
+    locked = data.loading.locked
+
+    @contextmanager
+    def locked_after_another(folder):
+        with locked(folder):
+            shutil.copytree(intact, folder, dirs_exist_ok=True)
+            yield
+
+    def forbidden(*_arguments):
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(data.loading, "locked", locked_after_another)
+    monkeypatch.setattr(data.loading, "_build", forbidden)
+    assert same(before, everything(config))
+    assert not caplog.records
 
 
 def test_a_build_that_fails_leaves_the_old_cache_or_nothing(config, monkeypatch):

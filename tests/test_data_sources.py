@@ -149,6 +149,26 @@ def test_a_labelled_test_folder_may_stand_beside_unlabelled_training_images(tmp_
     assert load_labels(data, "test").tolist() == [0, 0, 1, 1]
 
 
+def test_val_beside_train_is_the_test_split(tmp_path, rng):
+    images = random_images(rng, 24, 3, 8, 8)
+    for number, image in enumerate(images):
+        part = "train" if number < 20 else "val"
+        write_image(tmp_path / "source" / part / f"c{number % 2}" / f"{number}.png", image)
+    data = config("folder", tmp_path, size=8)
+    assert as_pairs(data, "train", "validation") == pairs_of(images[:20], np.arange(20) % 2)
+    assert as_pairs(data, "test") == pairs_of(images[20:], np.arange(20, 24) % 2)
+
+
+def test_val_beside_train_and_test_is_refused(tmp_path, rng):
+    for part in ("train", "val", "test"):
+        for number, image in enumerate(random_images(rng, 20, 3, 8, 8)):
+            write_image(tmp_path / "source" / part / f"{number}.png", image)
+    message = r"source holds val beside train and test; .* held out of train .*: move val or test"
+    with pytest.raises(ValueError, match=message):
+        load_images(config("folder", tmp_path, size=8), "train")
+    assert not left_behind(tmp_path / "cache")
+
+
 def test_a_folder_s_images_are_cut_to_squares_upright_and_in_rgb(tmp_path):
     picture = Image.new("RGB", (20, 10), "red")
     picture.paste("blue", (0, 0, 5, 10))  # left quarter: outside the middle square

@@ -101,6 +101,22 @@ CONTRADICTIONS = [
     ),
     (["data.size=32"], "it belongs to 'folder'"),
     (["data.crop_area=0.1", "data.shift=4"], "one random crop is accepted"),
+    (["data.name=digits", "data.dir=/a"], "data.dir is '/a' with data.name 'digits', which is emb"),
+    (["method=kd", "objective.fa_method=ffa"], "objective.fa_method is 'ffa' with objective.fa 0"),
+    (["method=ffa5", "objective.fa=0"], "objective.fa_method is 'ffa' with objective.fa 0"),
+    (["method=kd", "objective.order=1"], "objective.order is 1 with objective.fa 0, which leaves"),
+    (["method=kd", "objective.k=5"], "objective.k is 5 with method 'exact'"),
+    (["method=kd", "objective.law=sphere"], "objective.law is 'sphere' with method 'exact'"),
+    (["objective.kd=0", "objective.kd_loss=kl"], "objective.kd_loss is 'kl' with objective.kd 0"),
+    (["method=supervised", "objective.temperature=2"], "objective.temperature is 2.0 with method"),
+    (
+        ["bits=4a", "quantization.blend=0.5"],
+        "quantization.blend is 0.5 with quantization.weight_bits 32, which keeps weights float",
+    ),
+    (
+        ["quantization.per_channel=true", "quantization.weight_bits=32"],
+        "quantization.per_channel is True with quantization.weight_bits 32",
+    ),
 ]
 SYNTAX = [
     (["run.seed"], "override 'run.seed' is not understood"),

@@ -151,9 +151,66 @@ def test_a_part_in_an_override_comes_in_its_turn():
     )
 
 
+@pytest.mark.parametrize("name", ["digits-ffa", "digits-fa", "digits-kd", "digits-qat"])
+@pytest.mark.parametrize("first", packaged_parts()["method"])
+@pytest.mark.parametrize("second", packaged_parts()["method"])
+def test_methods_replace_each_other(name, first, second):
+    """The later of two methods is as if it came alone, whatever the earlier one had settled."""
+    opened = ["labels=labelled", "data.labels=true"]
+    both = load_config(name, [*opened, f"method={first}", f"method={second}"])
+    alone = load_config("digits", [*opened, f"method={second}"])
+    label = both.objective.label  # the one setting that a method may leave to its predecessor
+    assert label in (0.3, 1.0)
+    assert both.objective == alone.objective.model_copy(update={"label": label})
+
+
+SETTLED = ["objective.order=1", "objective.law=sphere", "objective.kd_loss=kl"]
+
+
+def test_methods_drop_the_settings_of_terms_that_they_leave_out():
+    settings = [*SETTLED, "labels=labelled", "data.labels=true"]
+    kept = load_config("digits-ffa", [*settings, "method=ffa5"]).objective
+    assert (kept.order, kept.law, kept.kd_loss, kept.temperature) == (1, "sphere", "kl", 4.0)
+    exact = load_config("digits-ffa", [*settings, "method=fa"]).objective
+    assert (exact.order, exact.law, exact.k, exact.kd_loss) == (1, None, None, "kl")
+    kd = load_config("digits-ffa", [*settings, "method=kd"]).objective
+    assert (kd.order, kd.law, kd.fa_method, kd.kd_loss) == (2, None, "exact", "kl")
+    supervised = load_config("digits-ffa", [*settings, "method=supervised"]).objective
+    assert (supervised.order, supervised.fa_method, supervised.kd_loss) == (2, "exact", "mse")
+
+
+@pytest.mark.parametrize("bits", packaged_parts()["bits"])
+def test_parts_of_float_weights_drop_the_rules_of_quantized_ones(bits):
+    rules = ["quantization.blend=0.5", "quantization.per_channel=true"]
+    quantization = load_config("cifar10", [*rules, f"bits={bits}"]).quantization
+    kept = quantization.weight_bits < 32
+    assert (quantization.blend, quantization.per_channel) == (0.5 * kept, kept)
+
+
+def test_a_file_drops_settings_of_its_bases_and_may_give_them_anew(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'base = "digits-ffa"\nwithout = ["objective.k", "model.depth", "run.seed"]\n'
+        "[model]\ndepth = 14\n"
+    )
+    config = load_config(path, ["run.seed=3"])
+    assert (config.objective.k, config.model.depth, config.run.seed) == (15, 14, 3)
+    path.write_text('base = "digits"\nwithout = ["data.shift", "optimizer.lr"]\n')
+    assert load_config(path).optimizer.lr == 0.01
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            'without = "objective.k"',
+            r"without in .*mine\.toml is 'objective\.k'; a list of settings",
+        ),
+        ("without = [1]", r"without in .*mine\.toml is \[1\]; a list of settings is accepted"),
+        (
+            'without = ["objective.kk"]',
+            r"without in .*mine\.toml names objective\.kk, which is no setting \(did you mean obj",
+        ),
         ('base = "mine.toml"', r"mine\.toml builds on itself \(.*mine\.toml → .*mine\.toml\)"),
         ("base = 3", r"base in .*mine\.toml is 3; the name of a configuration or a list"),
         ('base = ["digits", 1]', r"base in .*mine\.toml is \['digits', 1\]"),

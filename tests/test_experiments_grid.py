@@ -43,6 +43,95 @@ def test_where_the_data_lie_is_in_no_name():
     assert {str(run.config.data.cache) for run in runs[0]} == {"/a"}  # the teacher's, too
 
 
+@pytest.mark.parametrize("key", ["data.dir", "data.cache", "teacher.data.dir", "start.data.cache"])
+def test_a_place_has_one_value_whose_commas_are_quoted(key, tmp_path):
+    with pytest.raises(ValueError, match=rf"^{key} has 2 values in '{key}=/a,/b'; one is accepted"):
+        load_grid("cifar10", [f"{key}=/a,/b"], out=Path())
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        f'[[runs]]\nconfig = "cifar10"\nteacher = "cifar10-teacher"\nsettings = ["{key}=/a,/b"]\n'
+    )
+    with pytest.raises(ValueError, match=rf"^{key} has 2 values"):
+        load_grid(str(path), out=Path())
+
+    (run,) = load_grid("cifar10-teacher", ["data.dir='/a,/b'", 'data.cache="/c,d"'], out=Path())
+    assert (run.name, str(run.config.data.dir)) == ("cifar10-teacher", "/a,/b")
+    assert str(run.config.data.cache) == "/c,d"
+
+
+def shared_by_teacher(root):
+    """Two blocks of one configuration, each with a teacher of its own."""
+    lines = '[[runs]]\nconfig = "digits-fa"\nteacher = "{}"\n'
+    (root / "mine.toml").write_text(lines.format("digits-teacher") + lines.format("digits-float"))
+    return "teacher"
+
+
+def shared_by_teachers_of_one_name(root):
+    """Two teachers whose files have one name."""
+    for folder, base in (("a", "digits-teacher"), ("b", "digits-float")):
+        (root / folder).mkdir()
+        (root / folder / "big.toml").write_text(f'base = "{base}"\n')
+    (root / "mine.toml").write_text(
+        f'[[runs]]\nconfig = "digits-fa"\nteacher = "{root}/a/big.toml"\n'
+        f'[[runs]]\nconfig = "digits-kd"\nteacher = "{root}/b/big.toml"\n'
+    )
+    return "config"
+
+
+def shared_by_configs_of_one_name(root):
+    """Two configurations whose files have one name."""
+    shared_by_teachers_of_one_name(root)
+    (root / "mine.toml").write_text(
+        "".join(f'[[runs]]\nconfig = "{root}/{folder}/big.toml"\n' for folder in "ab")
+    )
+    return "config"
+
+
+def shared_by_place(root):
+    """One data set at two places."""
+    (root / "mine.toml").write_text(
+        'config = "cifar10-teacher"\n'
+        + "".join(f'[[runs]]\nsettings = ["data.dir=/{folder}"]\n' for folder in "ab")
+    )
+    return "config"
+
+
+def shared_by_signs(root):
+    """Two values that differ in signs alone that no folder's name has."""
+    (root / "mine.toml").write_text(
+        "[[runs]]\nconfig = 'digits-qat'\n"
+        'settings = [\'quantization.keep_float=["a b"],["a  b"]\']\n'
+    )
+    return "config"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        shared_by_teacher,
+        shared_by_teachers_of_one_name,
+        shared_by_configs_of_one_name,
+        shared_by_place,
+        shared_by_signs,
+    ],
+)
+def test_different_runs_of_one_folder_are_refused(make, tmp_path):
+    what = make(tmp_path)
+    message = rf"^two runs of the grid have the folder .*, and not the same {what} \('faqd-train "
+    with pytest.raises(ValueError, match=message) as refusal:
+        load_grid(str(tmp_path / "mine.toml"), out=Path("runs"))
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_same_run_of_two_blocks_is_one(tmp_path):
+    block = (
+        '[[runs]]\nconfig = "digits-fa"\nteacher = "digits-teacher"\nsettings = ["run.seed={}"]\n'
+    )
+    (tmp_path / "mine.toml").write_text(block.format("0,1") + block.format("1,1,2"))
+    names = [run.name for run in load_grid(str(tmp_path / "mine.toml"), out=Path())]
+    assert names == ["digits-teacher", *(f"digits-fa-seed={seed}" for seed in (0, 1, 2))]
+
+
 def test_one_teacher_serves_all_runs_and_sees_their_data():
     runs = tiny_grid(Path("runs"), "run.seed=0,1,2")
     teachers = [run for run in runs if run.name.startswith("digits-teacher")]

@@ -64,6 +64,28 @@ REFUSALS = [
     (["objective.k=5"], r"objective.k is 5 with method 'exact'; it belongs to 'ffa'"),
     (["objective.law=sphere"], r"objective.law is 'sphere' with method 'exact'"),
     (["objective.temperature=2.0"], r"objective.temperature is 2.0 with method 'mse'"),
+    (["objective.fa=0", "objective.order=1"], r"order is 1 with objective.fa 0, .* method=kd"),
+    (
+        ["objective.fa=0", "objective.fa_method=ffa"],
+        r"objective.fa_method is 'ffa' with objective.f",
+    ),
+    (
+        ["objective.kd=0", "objective.kd_loss=kl"],
+        r"objective.kd_loss is 'kl' with objective.kd 0, which leaves that term out; 'mse'",
+    ),
+    (
+        ["objective.kd=0", "objective.kd_loss=kl", "objective.temperature=2.0"],
+        r"objective.kd_loss is 'kl' with objective.kd 0",
+    ),
+    (["data.dir=/a"], r"data.dir is '/a' with data.name 'digits', which is embedded"),
+    (
+        ["quantization.weight_bits=32", "quantization.blend=0.5"],
+        r"quantization.blend is 0.5 with quantization.weight_bits 32, .* drop quantization.blend",
+    ),
+    (
+        ["quantization.weight_bits=32", "quantization.per_channel=true"],
+        r"quantization.per_channel is True with quantization.weight_bits 32",
+    ),
     (["objective.label=0.3"], r"objective.label is 0.3 with data.labels=false; a label-free run"),
     (["objective.kd=0", "objective.fa=0"], r"objective.label are all 0; at least one positive"),
     (["objective.taps=[]"], r"objective.fa is 0.1 with no taps"),

@@ -3,7 +3,12 @@
 import pickle
 
 import numpy as np
+import torch
 from PIL import Image
+
+from faqd_train.config import DataConfig
+from faqd_train.data import load_images, load_labels
+from faqd_train.data.splits import SPLITS
 
 PER_BATCH = 12
 
@@ -50,6 +55,25 @@ def write_image(path, image):
     """Write (3, H, W) losslessly."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image.transpose(1, 2, 0)).save(path)
+
+
+def small_cifar10(root):
+    """Write the six files below a folder; return the configuration that reads them."""
+    write_cifar10(root / "source", np.random.default_rng(0))
+    return DataConfig(name="cifar10", dir=root / "source", cache=root / "cache", held_out=10)
+
+
+def everything(config):
+    """Copy all images and labels, for a mapped image changes with its file."""
+    return {
+        (split, load.__name__): load(config, split).clone()
+        for split in SPLITS
+        for load in (load_images, load_labels)
+    }
+
+
+def same(first, second):
+    return all(torch.equal(first[key], second[key]) for key in first)
 
 
 def left_behind(cache):

@@ -43,6 +43,9 @@ def random_resized_crop(
 ) -> Tensor:
     """Cut a random rectangle out of each image and stretch it to a square, bilinearly.
 
+    Unlike `resize`, this is without antialiasing: it is meant for enlarging, as of Tiny ImageNet
+    from 64 to 224 pixels, and rectangles much larger than ``size`` alias when they are shrunk.
+
     Parameters
     ----------
     images : Tensor (B, C, H, W), floating point

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from faqd_train.data.hashes import file_sha256, files_sha256
 from faqd_train.data.pools import Collection
+from faqd_train.data.source_state import source_state
 from faqd_train.data.splits import Part, Split
 from faqd_train.data.statistics import Statistics, pixel_statistics
 
@@ -48,6 +49,8 @@ class CacheRecord:
     statistics: Statistics  # of the training split
     shapes: Mapping[str, tuple[int, ...]]  # of each file
     sha256: Mapping[str, str]
+    # State of the files that were read; a cache without it is older, and never out of date.
+    source: Mapping[str, str] = field(default_factory=dict)
 
 
 def file_name(split: Split, kind: str) -> str:
@@ -71,17 +74,18 @@ def build_cache(
     collection, parts : Collection, dict
         The data set and its splits.
     origin : Path
-        Where it was read.
+        Where it was read; absolute.
     progress : callable, optional
         Told how many images are done, and how many there are.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     _check_space(folder.parent, parts)
+    source = source_state(origin, collection.files)  # before decoding, which takes its time
     partial.mkdir(parents=True)
     try:
         _write_parts(partial, parts, progress)
-        _write_record(partial, collection, origin)
+        _write_record(partial, collection, origin, source)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
     finally:
@@ -173,17 +177,20 @@ def _write_parts(folder: Path, parts: Mapping[Split, Part], progress: Progress |
             np.save(folder / file_name(split, "labels"), part.pool.labels[part.indices])
 
 
-def _write_record(folder: Path, collection: Collection, origin: Path) -> None:
+def _write_record(
+    folder: Path, collection: Collection, origin: Path, source: Mapping[str, str]
+) -> None:
     arrays = {path.name: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
     body = asdict(
         CacheRecord(
             schema=SCHEMA,
-            origin=str(origin.resolve()),
+            origin=str(origin),
             origin_sha256=files_sha256(collection.files),
             class_names=collection.class_names,
             statistics=pixel_statistics(arrays[file_name("train", "images")]),
             shapes={name: array.shape for name, array in arrays.items()},
             sha256={name: file_sha256(folder / name) for name in arrays},
+            source=source,
         )
     )
     text = json.dumps({"sha256": _digest(body), "record": body}, indent=1)

@@ -27,6 +27,10 @@ def read_image_folder(root: Path, side: int, *, exact: bool) -> Collection:
     Each of them holds either images alone, without labels, or a sub-folder a class. Classes are
     numbered in alphabetical order. Hidden files are passed over.
 
+    A sub-folder val stands in for test, as usual where test images have no public labels. The
+    validation split is held out of train whatever there is, so val beside test would go unused
+    and is refused.
+
     Parameters
     ----------
     root : Path
@@ -37,13 +41,13 @@ def read_image_folder(root: Path, side: int, *, exact: bool) -> Collection:
     Raises
     ------
     ValueError
-        If the folder or a class is empty, a file lies where no image is expected, or test has a
-        class that train has not. Files are decoded later.
+        If the folder or a class is empty, a file lies where no image is expected, test has a
+        class that train has not, or val and test are both there. Files are decoded later.
     """
-    train = list_images(root / "train" if (root / "train").is_dir() else root)
-    test = None
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        test = list_images(root / "test")
+    if not (root / "train").is_dir():
+        train, test = list_images(root), None
+    else:
+        train, test = list_images(root / "train"), _list_test(root)
     names = train.class_names or (test.class_names if test else ())
     return Collection(
         _pool(train, names, side, exact),
@@ -51,6 +55,18 @@ def read_image_folder(root: Path, side: int, *, exact: bool) -> Collection:
         names,
         train.files + (test.files if test else ()),
     )
+
+
+def _list_test(root: Path) -> Listing | None:
+    """List the images to test on, if they lie beside train."""
+    present = [root / name for name in ("test", "val") if (root / name).is_dir()]
+    if len(present) > 1:
+        raise ValueError(
+            f"{root} holds val beside train and test; validation images are held out of train "
+            f"(data.held_out), and one other folder is tested on: move val or test elsewhere, or "
+            f"its images into train."
+        )
+    return list_images(present[0]) if present else None
 
 
 def list_images(folder: Path) -> Listing:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,9 +33,12 @@ from faqd_train.data.cache import (
 from faqd_train.data.digits import read_digits
 from faqd_train.data.pools import Collection
 from faqd_train.data.preparation import Preparation, preparation_of
+from faqd_train.data.source_state import has_changed
 from faqd_train.data.sources import SOURCES, Source, cache_root
 from faqd_train.data.splits import Part, Split, split_collection
 from faqd_train.data.statistics import pixel_statistics
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -143,20 +147,11 @@ def load_preparation(data: DataConfig | DataName) -> Preparation:
 def load_record(config: DataConfig, progress: Progress | None = None) -> CacheRecord:
     """Return what cache.json tells, after building the cache if it is not there.
 
-    A cache that is damaged, or was made of another folder than ``data.dir``, is built again,
-    with a warning.
+    A cache that is damaged, was made of another folder than ``data.dir``, or of files that have
+    changed since, is built again, with a warning. It serves on when its files are deleted, and
+    as it is where ``data.dir`` is not set.
     """
-    folder = cache_folder(config)
-    with suppress(DamagedCacheError):  # without the lock, for a cache may be read-only
-        return _current_record(config, folder)
-    with locked(folder):
-        try:
-            return _current_record(config, folder)  # built by another process meanwhile
-        except DamagedCacheError as damage:
-            if folder.exists():
-                logger.warning("%s; the cache is built again.", damage)
-        _build(config, folder, progress)
-        return read_record(folder)
+    return _read(config, lambda record: record, progress)
 
 
 def cache_folder(config: DataConfig) -> Path:
@@ -172,19 +167,32 @@ def cache_folder(config: DataConfig) -> Path:
 
 
 def _open(config: DataConfig, name: str) -> NDArray[Any]:
-    record, folder = load_record(config), cache_folder(config)
-    if name not in record.shapes:
-        raise ValueError(
-            f"{record.origin} has no labels for what {name} would hold; a folder with class "
-            f"sub-folders has: use one, or train without labels."
-        )
-    try:
-        return read_array(folder, record, name)
-    except DamagedCacheError as damage:
-        logger.warning("%s; the cache is built again.", damage)
+    def read(record: CacheRecord) -> NDArray[Any]:
+        if name not in record.shapes:
+            raise ValueError(
+                f"{record.origin} has no labels for what {name} would hold; a folder with class "
+                f"sub-folders has: use one, or train without labels."
+            )
+        return read_array(cache_folder(config), record, name)
+
+    return _read(config, read)
+
+
+def _read(
+    config: DataConfig, read: Callable[[CacheRecord], T], progress: Progress | None = None
+) -> T:
+    """Read from the cache, building it first if it is missing, damaged or out of date."""
+    folder = cache_folder(config)
+    with suppress(DamagedCacheError):  # without the lock, for a cache may be read-only
+        return read(_current_record(config, folder))
     with locked(folder):
-        _build(config, folder, None)
-    return read_array(folder, read_record(folder), name)
+        try:
+            return read(_current_record(config, folder))  # built by another process meanwhile
+        except DamagedCacheError as damage:
+            if folder.exists():
+                logger.warning("%s; the cache is built again.", damage)
+        _build(config, folder, progress)
+        return read(read_record(folder))
 
 
 def _build(config: DataConfig, folder: Path, progress: Progress | None) -> None:
@@ -207,10 +215,14 @@ def _check_known(source: Source, collection: Collection, origin: Path) -> None:
 
 
 def _current_record(config: DataConfig, folder: Path) -> CacheRecord:
-    """Read cache.json, and refuse a cache of another folder than ``data.dir``, if that is set."""
+    """Read cache.json, and refuse a cache of other files than ``data.dir`` has, if that is set."""
     record = read_record(folder)
-    if config.dir is not None and not Path(record.origin).is_relative_to(config.dir.resolve()):
-        raise DamagedCacheError(f"{folder} was made of {record.origin}, not of {config.dir}")
+    if config.dir is not None:
+        origin = Path(record.origin)
+        if not origin.is_relative_to(config.dir.resolve()):
+            raise DamagedCacheError(f"{folder} was made of {origin}, not of {config.dir}")
+        if has_changed(origin, record.source):
+            raise DamagedCacheError(f"{origin} has changed since {folder} was made of it")
     return record
 
 
