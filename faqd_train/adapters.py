@@ -20,7 +20,7 @@ def make_adapters(
     *,
     teacher_taps: Sequence[str] | None = None,
 ) -> nn.ModuleList:
-    """Make one adapter a tap, from the student's channels to the teacher's.
+    """Make one adapter a tap, from the student's channels to the teacher's, of its dtype.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def make_adapters(
         )
     adapters.to_empty(device="cpu")  # where the generator draws
     initialise(adapters, generator)
-    return adapters.to(images.device)
+    return adapters.to(images.device, next(student.parameters()).dtype)
 
 
 def adapt(

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Checkpoints:
     identity: Tree  # what decides the run's numbers, as JSON has it
     resume: bool = False
     every_steps: int = 0  # beside those at the end of every epoch; 0: none
+    place: Tree = field(default_factory=dict)  # what decides its last bits: see `records.place`
 
     def due(self, step: int) -> bool:
         """Whether the state is to be saved after this step of an epoch."""
@@ -60,7 +61,7 @@ class Checkpoints:
         OSError
             If it cannot be written, say on a full disk. What was there is there still.
         """
-        content = pack({"identity": self.identity, "state": state})
+        content = pack({"identity": self.identity, "place": self.place, "state": state})
         try:
             write_atomically(self.folder / LAST, content, keep=self.folder / PREVIOUS)
         except OSError as error:
@@ -71,6 +72,8 @@ class Checkpoints:
 
     def load(self) -> Tree | None:
         """Return the state to resume from, or None to start at the beginning.
+
+        Another place than before is told in a warning.
 
         Raises
         ------
@@ -86,6 +89,17 @@ class Checkpoints:
             raise ValueError(
                 f"{key} is {given!r} here and {saved!r} in the checkpoint in {self.folder}; a run "
                 f"is resumed as it was started: set it back, or start another run elsewhere."
+            )
+        # Checkpoints of earlier versions do not tell their place.
+        moved = [
+            f"{key} {given} (was {saved})"
+            for key, saved, given in _differences(checkpoint.get("place", self.place), self.place)
+        ]
+        if moved:
+            _log.warning(
+                "the run in %s goes on with %s: to other bits than without a break.",
+                self.folder,
+                ", ".join(moved),
             )
         return dict(checkpoint["state"])
 

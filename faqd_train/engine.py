@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from faqd_train.interruption import Interrupted, Stop
 from faqd_train.objective import objective_terms, weighted_sum
 from faqd_train.optimization import gradient_norm, make_optimizer, make_schedule
 from faqd_train.precision import lay_out, memory_format, running_in, widened
+from faqd_train.probes import generator_on
 from faqd_train.quantize_weights import blend_shadow_weights
 from faqd_train.streams import Streams
 from faqd_train.taps import tapped
@@ -53,7 +55,8 @@ def fit(
     config : Config
         Its objective and optimizer, and the precision in its run section.
     streams : Streams
-        The random streams for data order, augmentation and probes.
+        The random streams for data order, augmentation and probes. Probes are drawn on the
+        images' device, by another generator of the same seed if need be.
     prepare : callable
         Makes a batch of images a network's input; the generator is for augmentation.
     teacher : nn.Module, optional
@@ -82,7 +85,8 @@ def fit(
         If what the objective needs is missing, or more is given; if the checkpoint to resume
         from is damaged or of another run.
     TrainingDiverged
-        If logits, loss or gradients are no longer finite, or the loss explodes.
+        If maps, logits, loss, gradients or the last weights are not finite, or the loss explodes;
+        that of the last weights, in evaluation mode, counts too.
     Interrupted
         If ``stop`` named a signal; the state is saved.
     OSError
@@ -100,6 +104,7 @@ def fit(
     lay_out(student, layout)
     optimizer = make_optimizer(student, adapters, config.optimizer)
     schedule = make_schedule(optimizer, config.optimizer)
+    streams = replace(streams, probes=generator_on(device, streams.probes))
     state = TrainingState(student, adapters, optimizer, schedule, streams)
     saved = checkpoints.load() if checkpoints else None
     if saved:
@@ -114,34 +119,43 @@ def fit(
         to_logits = objective.kd + objective.label > 0  # FA alone does not reach the classifier
         together = _Trained(student, adapters, student_maps, taps, to_logits)
         trained = distributed.parallel(together, all_used=to_logits)
+
+        def terms_of(
+            network: nn.Module,
+            batch: Tensor,
+            augment: torch.Generator | None,
+            probes: torch.Generator,
+        ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+            """Return the terms on this process's part of a batch, and what the guard sees more."""
+            # Several processes augment the whole batch alike, and each keeps its part.
+            part = distributed.part_of(batch)
+            inputs = distributed.part_of(prepare(images[batch], augment))
+            inputs = inputs.contiguous(memory_format=layout)
+            # Tensors of inference mode would not tell that a module overwrites them (taps).
+            with torch.no_grad(), running_in(config.run.teacher_precision, device):
+                teacher_logits = None if teacher is None else teacher(inputs)
+            with running_in(config.run.precision, device):
+                logits, maps = network(inputs)
+            terms = objective_terms(
+                widened(logits),
+                config=objective,
+                teacher_logits=None if teacher_logits is None else widened(teacher_logits),
+                map_pairs=[(maps[tap], teacher_maps[other]) for tap, other in pairs],
+                labels=None if labels is None else labels[part],
+                probes=probes,
+                batch_size=len(batch),
+            )
+            outputs = {f"the student's map at {tap}": maps[tap] for tap in taps}
+            return terms, outputs | ({"a logit of the student": logits} if taps else {})
+
         while state.epoch <= epochs:
             start = time.perf_counter() - state.seconds
             student.train()
             order = state.draw_order(len(images)).to(device)
             batches = torch.split(order, config.optimizer.batch_size)
             for batch in batches[state.batches :]:
-                # Several processes augment the whole batch alike, and each keeps its part.
-                augmented = prepare(images[batch], streams.augment)
-                part = distributed.part_of(batch)
-                inputs = distributed.part_of(augmented).contiguous(memory_format=layout)
-                with torch.inference_mode(), running_in(config.run.teacher_precision, device):
-                    teacher_logits = None if teacher is None else teacher(inputs)
-                with running_in(config.run.precision, device):
-                    logits, maps = trained(inputs)
-                step = state.batches + 1
-                if taps:  # FA looks at every value too, but would take NaN for bad input
-                    watched = {f"the student's map at {tap}": maps[tap] for tap in taps}
-                    watched["a logit of the student"] = logits
-                    stop_unless_finite(watched, epoch=state.epoch, step=step)
-                terms = objective_terms(
-                    widened(logits),
-                    config=objective,
-                    teacher_logits=None if teacher_logits is None else widened(teacher_logits),
-                    map_pairs=[(maps[tap], teacher_maps[other]) for tap, other in pairs],
-                    labels=None if labels is None else labels[part],
-                    probes=streams.probes,
-                    batch_size=len(batch),
-                )
+                step, part = state.batches + 1, distributed.part_of(batch)
+                terms, outputs = terms_of(trained, batch, streams.augment, streams.probes)
                 loss = weighted_sum(terms, objective)
                 optimizer.zero_grad()
                 torch.autograd.backward(loss * distributed.weight(part, batch))
@@ -150,7 +164,7 @@ def fit(
                 optimizer.step()
 
                 state.add({**terms, "loss": loss, "gradient": norm}, len(part))
-                guard.watch(step, terms, loss, norm, state.first_loss)
+                guard.watch(step, terms, loss, norm, state.first_loss, outputs)
                 if step % CHECK_EVERY == 0:
                     guard.check(state.epoch)
                 asked = distributed.agree(stop(), (state.epoch - 1) * len(batches) + step, device)
@@ -161,6 +175,15 @@ def fit(
                     raise Interrupted(f"{asked} came in epoch {state.epoch}, step {step}")
 
             guard.check(state.epoch)
+            if state.epoch == epochs:  # no loss has seen what the last step did
+                student.eval()
+                probes, after = streams.probes.clone_state(), len(batches) + 1
+                with torch.no_grad():
+                    terms, outputs = terms_of(together, batches[-1], None, probes)
+                loss = weighted_sum(terms, objective)
+                guard.watch(after, terms, loss, None, state.first_loss, outputs)
+                guard.check(state.epoch)
+                stop_unless_finite(together.state_dict(), epoch=state.epoch, step=after)
             means = state.means(len(images))
             record = Epoch(
                 epoch=state.epoch,

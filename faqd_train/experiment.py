@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -24,6 +25,7 @@ from faqd_train.finished_runs import (
     load_run,
     retest_teacher,
 )
+from faqd_train.guards import TrainingDiverged
 from faqd_train.interruption import Stop, deferred_signals
 from faqd_train.networks import build_network
 from faqd_train.precision import find_device
@@ -33,6 +35,7 @@ from faqd_train.records import (
     SCHEMA,
     Record,
     environment,
+    place,
     read_record,
     save_weights,
     write_metrics,
@@ -42,11 +45,14 @@ from faqd_train.run_folders import (
     ADAPTERS,
     BEST,
     CURVES,
+    FEATURES,
     METRICS,
     RECORD,
     WEIGHTS,
+    claimed,
     clear_folder,
     finished_run,
+    record_divergence,
 )
 from faqd_train.streams import make_streams
 from faqd_train.tensorboard_log import tensorboard_log
@@ -95,11 +101,12 @@ def run_experiment(
     Raises
     ------
     ValueError
-        If the folder holds another run, the checkpoints are damaged, the teacher is missing,
-        unneeded, of other data or not as good as recorded, or something in the configuration
-        names what is not there.
+        If the folder holds another run or is in use by one, the checkpoints are damaged, the
+        teacher is missing, unneeded, of other data or not as good as recorded, or something in
+        the configuration names what is not there.
     TrainingDiverged
-        If logits, loss or gradients are no longer finite, or the loss explodes.
+        If logits, loss, gradients or last weights are not finite, or the loss explodes. The folder
+        keeps the diagnosis in ``diverged.json``, and to resume the run gives it again.
     Interrupted
         If SIGINT or SIGTERM came; the state is saved, to be resumed.
     OSError
@@ -114,7 +121,11 @@ def run_experiment(
     On CPU, a run that is killed at any moment and resumed ends with the same bits as one that is
     not. Under ``torchrun`` the processes share each batch, and one of them writes.
     """
-    with deferred_signals() as stop, distributed.processes(find_device(device)) as place:
+    with (
+        deferred_signals() as stop,
+        distributed.processes(find_device(device)) as own_device,
+        claimed(out) if distributed.is_main() else nullcontext(),
+    ):
         finished = finished_run(out, config, overwrite=overwrite, resume=resume)
         if finished:
             return finished
@@ -128,7 +139,12 @@ def run_experiment(
                 if on_epoch:
                     on_epoch(epoch)
 
-            return _train(config, out, teacher, resume, place, log, stop)
+            try:
+                return _train(config, out, teacher, resume, own_device, log, stop)
+            except TrainingDiverged as error:
+                if distributed.is_main():
+                    record_divergence(out, config, error)
+                raise
 
 
 def _train(
@@ -188,7 +204,7 @@ def _train(
         if guide is not None and config.run.capture and distributed.is_main():
             inputs = prepare(validation[: config.run.capture])
             save_features(
-                out / f"features_{moment}.npz",
+                out / FEATURES[moment],
                 student=capture_features(network, inputs, objective.taps, adapters=adapters),
                 teacher=capture_features(
                     guide.network, inputs, objective.teacher_taps or objective.taps
@@ -207,6 +223,13 @@ def _train(
         if not has_checkpoint(out):
             capture("before")
     distributed.wait_for_all()
+    checkpoints = Checkpoints(
+        out,
+        identity,
+        resume,
+        config.run.checkpoint_steps,
+        place=place(device, distributed.process_count()),
+    )
     state = fit(
         network,
         images,
@@ -218,7 +241,7 @@ def _train(
         labels=labels,
         validate=validate,
         on_epoch=on_epoch,
-        checkpoints=Checkpoints(out, identity, resume, config.run.checkpoint_steps),
+        checkpoints=checkpoints,
         stop=stop,
     )
     if distributed.is_main():

@@ -17,7 +17,7 @@ from rich.table import Table
 from faqd_train.config_files import describe, packaged_configs, packaged_parts
 from faqd_train.grid import GridRun, load_grid
 from faqd_train.grid_files import packaged_grids
-from faqd_train.grid_runs import Outcome, command_list, outcome_so_far, run_grid
+from faqd_train.grid_runs import Outcome, command_list, outcomes_so_far, run_grid
 from faqd_train.precision import find_device
 from faqd_train.records import write_atomically
 
@@ -40,7 +40,9 @@ def add_grid_commands(commands: Any) -> None:
         "--jobs", type=int, help="runs at once, in processes; -1: one a CPU (default: one)"
     )
     grid.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
-    grid.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    grid.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the results there too, run by run"
+    )
     instead = grid.add_mutually_exclusive_group()
     instead.add_argument("--dry-run", action="store_true", help="show the runs, train nothing")
     instead.add_argument(
@@ -54,26 +56,30 @@ def run_grid_command(options: argparse.Namespace) -> int:
     """Do what the options of ``faqd-train grid`` say; return 1 if a run diverged, or else 0."""
     console = Console(markup=False, highlight=False)  # brackets in a name are no markup
     runs = load_grid(options.grid, options.settings, out=options.out, teacher=options.teacher)
-    if options.list is not None or options.dry_run:
-        outcomes = [outcome_so_far(run) for run in runs]
+    outcomes = outcomes_so_far(runs)
+
+    def keep() -> None:
+        if options.json is not None:
+            told = [_plain(outcome) for outcome in outcomes.values()]
+            _write(options.json, json.dumps(told, indent=1) + "\n")
+
+    def tell(outcome: Outcome) -> None:
+        outcomes[outcome.run.folder] = outcome
+        console.print(_line(outcome), soft_wrap=True)
+        keep()
+
     if options.list is not None:
-        _write_list(options, outcomes, console)
+        _write_list(options, list(outcomes.values()), console)
     elif options.dry_run:
-        for outcome in outcomes:
+        for outcome in outcomes.values():
             command = outcome.run.command(options.device)
             console.print(f"{outcome.state:<11}  {command}", soft_wrap=True)
     else:
         find_device(options.device)
-        outcomes = run_grid(
-            runs,
-            jobs=options.jobs,
-            device=options.device,
-            on_outcome=lambda outcome: console.print(_line(outcome), soft_wrap=True),
-        )
-        console.print(summary_table(outcomes))
-    if options.json is not None:
-        _write(options.json, json.dumps([_plain(outcome) for outcome in outcomes], indent=1) + "\n")
-    return int(any(outcome.state in ("diverged", "blocked") for outcome in outcomes))
+        run_grid(runs, jobs=options.jobs, device=options.device, on_outcome=tell)
+        console.print(summary_table(list(outcomes.values())))
+    keep()
+    return int(any(outcome.state in ("diverged", "blocked") for outcome in outcomes.values()))
 
 
 def print_configs() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from joblib import Parallel, delayed
@@ -13,9 +14,9 @@ from faqd_train.experiment import run_experiment
 from faqd_train.grid import GridRun, stages
 from faqd_train.guards import TrainingDiverged
 from faqd_train.records import Record, read_record
-from faqd_train.run_folders import RECORD, finished_run
+from faqd_train.run_folders import RECORD, FolderInUse, finished_run
 
-State = Literal["finished", "interrupted", "new", "diverged", "blocked"]
+State = Literal["finished", "interrupted", "new", "diverged", "busy", "blocked"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Outcome:
     run: GridRun
     state: State
     record: Record | None = None  # of a finished run
-    reason: str | None = None  # why it diverged or is blocked
+    reason: str | None = None  # why it diverged, is busy or is blocked
 
 
 def run_grid(
@@ -37,6 +38,10 @@ def run_grid(
 ) -> list[Outcome]:
     """Train what is not finished; a run that diverges stops only those that need it.
 
+    A run that has diverged before is not tried again, until its folder is deleted. One that
+    another process trains is "busy" and left to that process, as are those that need it: two
+    calls may share a grid.
+
     Parameters
     ----------
     runs : iterable of GridRun
@@ -47,7 +52,7 @@ def run_grid(
     device : str
         Where they run: "cpu", "cuda", …
     on_outcome : callable, optional
-        Called as each run ends.
+        Called as each run ends or is passed over, but for the finished ones.
 
     Returns
     -------
@@ -74,14 +79,11 @@ def run_grid(
     for stage in stages(waiting):
         ready = []
         for run in stage:
-            broken = [need for need in run.needs if _is_broken(outcomes.get(need))]
-            if outcomes[run.folder].state == "finished":
-                continue
-            if broken:
-                reason = f"it needs {broken[0].name}"
-                outcomes[run.folder] = _told(Outcome(run, "blocked", reason=reason), on_outcome)
-            else:
+            so_far = _unless_hindered(outcomes[run.folder], outcomes)
+            if so_far.state in ("new", "interrupted"):
                 ready.append(run)
+            elif so_far.state != "finished":
+                outcomes[run.folder] = _told(so_far, on_outcome)
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
         for outcome in parallel(delayed(_train)(run, device) for run in ready):
             outcomes[outcome.run.folder] = _told(outcome, on_outcome)
@@ -96,7 +98,10 @@ def outcome_so_far(run: GridRun) -> Outcome:
     ValueError
         If its folder holds a finished run of another configuration or teacher.
     """
-    record = finished_run(run.folder, run.config, overwrite=False, resume=True)
+    try:
+        record = finished_run(run.folder, run.config, overwrite=False, resume=True)
+    except TrainingDiverged as error:
+        return Outcome(run, "diverged", reason=str(error))
     if record is None:
         return Outcome(run, "interrupted" if has_checkpoint(run.folder) else "new")
     for role, folder in (("teacher", run.teacher), ("init", run.start)):
@@ -110,32 +115,53 @@ def outcome_so_far(run: GridRun) -> Outcome:
     return Outcome(run, "finished", record)
 
 
+def outcomes_so_far(runs: Iterable[GridRun]) -> dict[Path, Outcome]:
+    """Look how far runs have come, each after those that it needs, and which are blocked."""
+    outcomes: dict[Path, Outcome] = {}
+    for run in runs:
+        so_far = outcome_so_far(run)
+        outcomes[run.folder] = _unless_hindered(so_far, outcomes)
+    return outcomes
+
+
 def command_list(outcomes: Sequence[Outcome], device: str) -> tuple[list[str], list[int]]:
-    """Return the commands of the unfinished runs, and how many come in each stage.
+    """Return the commands of the runs still to be trained, and how many come in each stage.
 
     The commands of a stage may run side by side, once all of the stages before are done.
     """
-    unfinished = [outcome.run for outcome in outcomes if outcome.state != "finished"]
+    unfinished = [o.run for o in outcomes if o.state in ("new", "interrupted")]
     staged = stages(unfinished)
     commands = [run.command(device) for stage in staged for run in stage]
     return commands, [len(stage) for stage in staged]
 
 
 def _train(run: GridRun, device: str) -> Outcome:
-    """Train one run in the process that calls it; to diverge is an outcome, too."""
+    """Train one run in the process that calls it; to diverge or be trained is an outcome, too."""
     try:
         record = run_experiment(
             run.config, run.folder, teacher=run.teacher, resume=True, device=device
         )
     except TrainingDiverged as error:
         return Outcome(run, "diverged", reason=str(error))
+    except FolderInUse:
+        return Outcome(run, "busy", reason="another process trains it")
     except (ValueError, OSError) as error:
         raise ValueError(f"{run.name}: {error}") from error
     return Outcome(run, "finished", record)
 
 
-def _is_broken(outcome: Outcome | None) -> bool:
-    return outcome is not None and outcome.state in ("diverged", "blocked")
+def _unless_hindered(so_far: Outcome, outcomes: Mapping[Path, Outcome]) -> Outcome:
+    """Return how far a run has come, or which one that it needs keeps it from being trained."""
+    if so_far.state not in ("new", "interrupted"):
+        return so_far
+    run = so_far.run
+    needed = [outcomes[need] for need in run.needs if need in outcomes]
+    if broken := [need for need in needed if need.state in ("diverged", "blocked")]:
+        return Outcome(run, "blocked", reason=f"it needs {broken[0].run.name}")
+    if busy := [need for need in needed if need.state == "busy"]:
+        reason = f"it needs {busy[0].run.name}, which another process trains"
+        return Outcome(run, "busy", reason=reason)
+    return so_far
 
 
 def _told(outcome: Outcome, listener: Callable[[Outcome], None] | None) -> Outcome:

@@ -30,16 +30,21 @@ class Guard:
         step: int,
         terms: dict[str, Tensor],
         loss: Tensor,
-        gradient_norm: Tensor,
+        gradient_norm: Tensor | None,
         first_loss: Tensor | None,
+        outputs: dict[str, Tensor] | None = None,
     ) -> None:
-        """Note what is not finite, and whether the loss exploded; all are scalars.
+        """Note what is not finite, and whether the loss exploded.
 
-        ``step`` counts within the epoch; ``first_loss`` is of the training's first step.
+        ``step`` counts within the epoch; ``first_loss`` is of the training's first step;
+        ``outputs`` are tensors of any shape, of which the terms are made. All else are scalars,
+        without a gradient's norm where there was no backward pass.
         """
-        watched = {f"the term {name}": value for name, value in terms.items()}
-        watched |= {"the loss": loss, "the gradient": gradient_norm}
-        wrong = [~torch.isfinite(value.detach()) for value in watched.values()]
+        watched = dict(outputs or {})
+        watched |= {f"the term {name}": value for name, value in terms.items()}
+        watched |= {"the loss": loss}
+        watched |= {} if gradient_norm is None else {"the gradient": gradient_norm}
+        wrong = [~torch.isfinite(value.detach()).all() for value in watched.values()]
         start = loss if first_loss is None else first_loss
         wrong.append(loss.detach() > EXPLOSION * start.detach().clamp(min=1))
         seen = torch.where(torch.stack(wrong), step, _NEVER)

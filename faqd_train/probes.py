@@ -45,6 +45,23 @@ _SAMPLERS: dict[str, Callable[[Shape, torch.Generator, torch.dtype], Tensor]] = 
 PROBE_LAWS = tuple(_SAMPLERS)
 
 
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """Return a generator of the same seed that draws on a device: itself, if it does already.
+
+    Drawn where the maps are, probes need neither be copied nor waited for. Another kind of device
+    draws other numbers from the same seed.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> generator_on(torch.device("cpu"), generator) is generator
+    True
+    """
+    if generator.device.type == device.type:
+        return generator
+    return torch.Generator(device).manual_seed(generator.initial_seed())
+
+
 def sample_probes(
     n: int,
     k: int,

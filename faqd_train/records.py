@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,24 @@ def write_atomically(path: Path, content: bytes, *, keep: Path | None = None) ->
         if keep is not None and path.exists():
             os.replace(path, keep)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the renames in a folder outlive a power cut, where the system can be asked to."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such call
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -47,8 +64,8 @@ def write_record(path: Path, record: Record) -> None:
     write_atomically(path, text.encode() + b"\n")
 
 
-def read_record(path: Path) -> Record:
-    """Read run.json, or refuse in one sentence what is none (ValueError)."""
+def read_record(path: Path, keys: Sequence[str] = ("config", "weights_sha256")) -> Record:
+    """Read run.json, or refuse in one sentence what is none or lacks a key (ValueError)."""
     try:
         record = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:
@@ -59,7 +76,7 @@ def read_record(path: Path) -> Record:
             f"{path} has schema {schema!r}; {SCHEMA} is accepted: read it with the version of "
             f"faqd that wrote it."
         )
-    missing = {"config", "weights_sha256"} - set(record)
+    missing = set(keys) - set(record)
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; run the training again.")
     return dict(record)
@@ -109,10 +126,17 @@ def environment(device: torch.device, processes: int) -> dict[str, Any]:
         "numpy": _version("numpy"),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
+        **place(device, processes),
+        "git_revision": git_revision(Path(__file__).parent),
+    }
+
+
+def place(device: torch.device, processes: int) -> dict[str, Any]:
+    """Return what a run's last bits depend on, beside the machine and the versions."""
+    return {
         "threads": torch.get_num_threads(),
         "device": (torch.cuda.get_device_name(device) if device.type == "cuda" else device.type),
         "processes": processes,
-        "git_revision": git_revision(Path(__file__).parent),
     }
 
 

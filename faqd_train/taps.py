@@ -1,4 +1,8 @@
-"""Read the outputs of named modules while a network runs; the network stays as it is."""
+"""Read the outputs of named modules while a network runs; the network stays as it is.
+
+A module behind a tap may overwrite the tapped map, as nn.ReLU(inplace=True) does. What is read is
+the map as the tapped module gave it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,13 @@ def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
     Raises
     ------
     ValueError
-        If the network has no module of a name; the nearest names are told.
+        If the network has no module of a name; the nearest names are told. In a forward pass, if
+        it overwrites a map that it left alone in its first pass of that mode.
+
+    Notes
+    -----
+    The first pass in training mode, and the first in evaluation mode, copies the maps and sees by
+    their version counters which of them are overwritten. From then on those alone are copied.
 
     Examples
     --------
@@ -37,17 +47,42 @@ def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
     """
     modules = [find_module(network, name) for name in names]
     maps: dict[str, Tensor] = {}
+    given: dict[str, tuple[Tensor, int]] = {}  # in this pass: the module's tensor, its version
+    overwritten: dict[tuple[str, bool], bool] = {}  # known of a tap, by the network's mode
 
     def reader(name: str) -> Any:
-        def read(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
             maps[name] = output
+            if not isinstance(output, Tensor):
+                return
+            if output.is_inference():  # has no version
+                maps[name] = output.clone()
+                return
+            given[name] = output, output._version
+            if overwritten.get((name, network.training), True):
+                maps[name] = output.clone()
 
         return read
+
+    def compare(*_arguments: Any) -> None:
+        for name, (output, version) in given.items():
+            key, changed = (name, network.training), output._version != version
+            if changed and not overwritten.get(key, True):
+                raise ValueError(
+                    f"the map at tap {name!r} is overwritten by a later module, as it was not in "
+                    f"the first pass; a network that always or never does so is accepted: give "
+                    f"the module behind the tap inplace=False."
+                )
+            overwritten[key] = changed
+            if not changed:
+                maps[name] = output
+        given.clear()
 
     handles = [
         module.register_forward_hook(reader(name))
         for name, module in zip(names, modules, strict=True)
     ]
+    handles.append(network.register_forward_hook(compare))
     try:
         yield maps
     finally:

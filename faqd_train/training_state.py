@@ -115,8 +115,13 @@ class TrainingState:
             tree["optimizer"] | {"state": {int(index): m for index, m in moments.items()}}
         )
         self.schedule.load_state_dict(tree["schedule"])
-        self.streams.set_states(tree["generators"])
-        self._order_start = tree["generators"]["order"]
+        states = tree["generators"]
+        own = self.streams.probes.get_state()
+        # Of another kind of device, the state has another size: the probes start anew.
+        if states["probes"].shape != own.shape:
+            states = states | {"probes": own}
+        self.streams.set_states(states)
+        self._order_start = states["order"]
         device = next(self.student.parameters()).device
         self.epoch, self.batches = tree["epoch"], tree["batches"]
         self.seconds = tree["seconds"]

@@ -2,7 +2,9 @@
 
 import errno
 import hashlib
+import os
 import pickle
+import stat
 import subprocess
 from pathlib import Path
 
@@ -150,6 +152,29 @@ def test_a_full_disk_loses_nothing(two_checkpoints, monkeypatch, call):
     assert "\n" not in str(refusal.value)
     assert {path.name for path in two_checkpoints.folder.iterdir()} == {LAST, PREVIOUS}
     assert two_checkpoints.load() == {"epoch": 2}
+
+
+def test_renames_are_made_to_last_where_the_system_can(tmp_path, monkeypatch):
+    genuine, synced = os.fsync, []
+
+    def noting(descriptor):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append((is_folder, (tmp_path / "file").exists()))
+        if is_folder and len(synced) > 2:
+            raise OSError(errno.EINVAL, "Invalid argument")  # some file systems cannot
+        genuine(descriptor)
+
+    def closed(*_arguments):
+        raise PermissionError("folders cannot be opened")
+
+    monkeypatch.setattr(records.os, "fsync", noting)
+    records.write_atomically(tmp_path / "file", b"1")
+    assert synced == [(False, False), (True, True)]
+    records.write_atomically(tmp_path / "file", b"2")
+    monkeypatch.setattr(records.os, "open", closed)
+    records.write_atomically(tmp_path / "file", b"3")
+    assert [is_folder for is_folder, _ in synced] == [False, True, False, True, False]
+    assert (tmp_path / "file").read_bytes() == b"3"
 
 
 def test_a_checkpoint_of_another_run_names_what_differs(two_checkpoints):

@@ -1,7 +1,6 @@
 """Runs that are killed, stopped, or short of disk go on to the same bits."""
 
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -10,11 +9,10 @@ import time
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
+from cut_off_runs import Killed, assert_same_run
 
 from faqd_train import checkpoints, load_config, records, run_experiment
-from faqd_train.checkpoints import LAST, has_checkpoint
+from faqd_train.checkpoints import LAST, read_newest
 from faqd_train.cli import INTERRUPTED, main
 from faqd_train.interruption import Interrupted, deferred_signals
 
@@ -29,6 +27,12 @@ print("ready", flush=True)
 out, teacher, *overrides = sys.argv[1:]
 run_experiment(load_config("digits-ffa", overrides), Path(out), teacher=Path(teacher))
 """
+# Has its folder until it is killed, and says so once it has saved its first checkpoint.
+WAITING = CHILD.replace('print("ready", flush=True)', "import time").replace(
+    "teacher=Path(teacher))",
+    "teacher=Path(teacher), on_epoch=lambda epoch: epoch.epoch == 2 and (\n"
+    '    print("ready", flush=True), time.sleep(600)))',
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +53,6 @@ def uninterrupted(teacher, tmp_path_factory):
 
 def run(out, teacher, **options):
     return run_experiment(load_config("digits-ffa", LONGER), out, teacher=teacher, **options)
-
-
-def without_time(record):
-    """Drop clock times from a record."""
-    epochs = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record["epochs"]]
-    return {k: v for k, v in record.items() if k not in ("seconds", "started")} | {"epochs": epochs}
-
-
-def assert_same_run(out, reference):
-    """All weights bit by bit, the record, and one metrics line an epoch."""
-    for name in ("weights", "best", "adapters"):
-        ours, theirs = (load_file(folder / f"{name}.safetensors") for folder in (out, reference))
-        assert list(ours) == list(theirs)
-        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    record, expected = (records.read_record(folder / "run.json") for folder in (out, reference))
-    assert without_time(record) == without_time(expected)
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert lines == record["epochs"]
-    assert not has_checkpoint(out)
 
 
 def start_child(out, teacher, code=CHILD):
@@ -107,10 +92,6 @@ def test_twenty_killed_runs_resume_to_the_same_bits(teacher, uninterrupted, tmp_
     kill_and_resume(20, 1, teacher, uninterrupted, tmp_path)
 
 
-class Killed(BaseException):
-    """Ends a run where it stands, as a kill would."""
-
-
 @pytest.mark.parametrize("writes", range(1, 17, 3))
 def test_a_run_cut_off_after_any_checkpoint_resumes_to_the_same_bits(
     writes, teacher, uninterrupted, tmp_path, monkeypatch
@@ -140,6 +121,20 @@ def test_a_damaged_last_checkpoint_costs_time_but_no_bit(teacher, uninterrupted,
     run(tmp_path, teacher, resume=True)
     assert "the one before, is used" in caplog.text
     assert_same_run(tmp_path, uninterrupted[0])
+
+
+def test_every_changed_byte_of_a_checkpoint_is_noticed_and_the_one_before_is_used(
+    teacher, tmp_path
+):
+    with pytest.raises(Interrupted):
+        run(tmp_path, teacher, on_epoch=lambda epoch: epoch.epoch == 2 and terminate())
+    content, rng = (tmp_path / LAST).read_bytes(), np.random.default_rng(2)
+    assert read_newest(tmp_path)["state"]["batches"] == 1  # that of the one before is 0
+    for place in rng.choice(len(content), 200, replace=False):
+        altered = bytearray(content)
+        altered[place] ^= rng.integers(1, 256)
+        (tmp_path / LAST).write_bytes(altered)
+        assert read_newest(tmp_path)["state"]["batches"] == 0
 
 
 def terminate():
@@ -226,3 +221,32 @@ def test_a_finished_run_is_resumed_by_reading_it(teacher, tmp_path):
         run_experiment(other, tmp_path, teacher=teacher, resume=True, overwrite=True)
     replaced = run_experiment(other, tmp_path, teacher=teacher, overwrite=True)
     assert replaced["weights_sha256"] != record["weights_sha256"]
+
+
+def test_a_folder_in_use_is_left_alone_and_one_of_a_killed_process_is_not(
+    teacher, uninterrupted, tmp_path, capsys
+):
+    child = start_child(tmp_path / "run", teacher, WAITING)
+    command = ["distill", "digits-ffa", *LONGER, "--out", str(tmp_path / "run"), "--resume"]
+    command += ["--teacher", str(teacher)]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "run is in use, as another process trains there; one at a time is accepted" in error
+    assert error.count("\n") == 1
+    child.kill()
+    child.communicate()
+    assert main(command) == 0
+    assert_same_run(tmp_path / "run", uninterrupted[0])
+
+
+def test_a_change_of_place_is_told_in_one_line(teacher, tmp_path, caplog, monkeypatch):
+    with pytest.raises(Interrupted):
+        run(tmp_path, teacher, on_epoch=lambda epoch: epoch.epoch == 2 and terminate())
+    threads = records.torch.get_num_threads()
+    with monkeypatch.context() as patch:
+        patch.setattr(records.torch, "get_num_threads", lambda: threads + 1)
+        run(tmp_path, teacher, resume=True)
+    assert caplog.messages == [
+        f"the run in {tmp_path} goes on with threads {threads + 1} (was {threads}): to other bits "
+        f"than without a break."
+    ]

@@ -19,6 +19,7 @@ from faqd_train.grid import load_grid
 from faqd_train.grid_runs import run_grid
 from faqd_train.interruption import Interrupted
 from faqd_train.records import read_record
+from faqd_train.run_folders import claimed
 
 TINY = ["data.limit=50", "optimizer.epochs=1", "teacher.optimizer.epochs=1"]
 
@@ -81,7 +82,7 @@ def test_a_folder_of_another_configuration_is_refused(tmp_path, finished):
         run_grid([run])
 
 
-def test_a_run_that_diverges_stops_only_those_that_need_it(tmp_path, capsys):
+def test_a_run_that_diverges_stops_only_those_that_need_it(tmp_path, capsys, monkeypatch):
     settings = ["optimizer.lr=0.1,1e30", "start.bits=float", "data.limit=300", "optimizer.epochs=1"]
     out = str(tmp_path / "out")
     command = ["grid", "digits-qat", *settings, "--out", out, "--json", str(tmp_path / "j.json")]
@@ -94,8 +95,42 @@ def test_a_run_that_diverges_stops_only_those_that_need_it(tmp_path, capsys):
         "digits-qat-lr=1e30-start-float-limit=300-epochs=1": "blocked",
     }
     printed = capsys.readouterr().out
+    monkeypatch.setattr(grid_runs, "run_experiment", None)  # nothing is tried again
+    assert main(command) == 1
+    assert {r["name"]: r["state"] for r in json.loads((tmp_path / "j.json").read_text())} == states
+    assert "diverged.json tells; delete the folder, or" in capsys.readouterr().out
+    assert main([*command, "--list", str(tmp_path / "jobs.txt")]) == 1
+    assert (tmp_path / "jobs.txt").read_text() == ""
     assert "diverged: training diverged in epoch 1" in printed
     assert "blocked: it needs digits-qat-lr=1e30-limit=300-epochs=1-float" in printed
+
+
+def test_runs_that_another_process_trains_are_passed_over(tmp_path, capsys):
+    grid = ["digits-fa,digits-qat", *TINY, "--teacher", "digits-teacher", "--out", str(tmp_path)]
+    with claimed(tmp_path / "digits-teacher-limit=50-epochs=1"):
+        assert main(["grid", *grid, "--json", str(tmp_path / "j.json")]) == 0
+    states = [run["state"] for run in json.loads((tmp_path / "j.json").read_text())]
+    assert states == ["busy", "busy", "finished"]
+    printed = capsys.readouterr().out
+    assert "digits-teacher-limit=50-epochs=1: busy: another process trains it" in printed
+    assert "busy: it needs digits-teacher-limit=50-epochs=1, which another process" in printed
+    assert main(["grid", *grid, "--json", str(tmp_path / "j.json")]) == 0
+    states = [run["state"] for run in json.loads((tmp_path / "j.json").read_text())]
+    assert states == ["finished"] * 3
+
+
+def test_results_are_written_run_by_run(tmp_path, monkeypatch):
+    seen = []
+
+    def noting(*arguments, **options):
+        if (tmp_path / "j.json").exists():
+            seen.append([run["state"] for run in json.loads((tmp_path / "j.json").read_text())])
+        return run_experiment(*arguments, **options)
+
+    monkeypatch.setattr(grid_runs, "run_experiment", noting)
+    command = ["grid", "digits-qat", "run.seed=0,1,2", *TINY[:2], "--out", str(tmp_path / "out")]
+    assert main([*command, "--json", str(tmp_path / "j.json")]) == 0
+    assert seen == [["finished", "new", "new"], ["finished", "finished", "new"]]
 
 
 def test_joblib_decides_where_runs_are_trained(tmp_path, finished, monkeypatch):

@@ -53,6 +53,18 @@ def test_bad_maps_are_refused(loss, student, teacher, error, message):
         LOSSES[loss](student, teacher)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("method", ["auto", "direct"])
+def test_unchecked_a_bad_map_gives_nan_and_a_good_one_what_it_gave(loss, value, method):
+    options = {"check": False} | ({"method": method} if loss == "fa" else {})
+    student, teacher = MAPS, MAPS.flip(-1)  # pixels in another order
+    for pair in ((with_entry(student, value), teacher), (student, with_entry(teacher, value))):
+        assert LOSSES[loss](*pair, **options).isnan()
+    unchecked = LOSSES[loss](student, teacher, **options)
+    assert unchecked == LOSSES[loss](student, teacher, **options | {"check": True}) > 0
+
+
 @pytest.mark.parametrize("loss", [*LOSSES, "fa direct", "fa order 1", "ffa order 1"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

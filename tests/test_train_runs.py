@@ -79,8 +79,8 @@ def test_record_tells_the_run(tmp_path, teacher):
     record = run_experiment(config, out, teacher=teacher, on_epoch=epochs.append)
     assert json.loads((out / "run.json").read_text()) == record
     assert sorted(path.name for path in out.iterdir()) == [
-        "adapters.safetensors", "best.safetensors", "features_after.npz", "features_before.npz",
-        "metrics.jsonl", "run.json", "weights.safetensors",
+        ".lock", "adapters.safetensors", "best.safetensors", "features_after.npz",
+        "features_before.npz", "metrics.jsonl", "run.json", "weights.safetensors",
     ]  # fmt: skip
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert [epoch["lr"] for epoch in record["epochs"]] == pytest.approx([0.1, 0.05])  # cosine
@@ -165,6 +165,19 @@ def test_divergence_stops_with_a_diagnosis(tmp_path):
     with pytest.raises(TrainingDiverged, match=r"diverged in epoch 1: .* lower optimizer\.lr"):
         run_experiment(config, tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_float64_student_is_distilled_in_float64():
+    config = load_config("digits-ffa", TINY)
+    generator = torch.Generator().manual_seed(0)
+    teacher, student = (
+        preact_resnet(config.model, in_channels=1, classes=10, generator=generator).double()
+        for _ in range(2)
+    )
+    images = torch.randn(60, 1, 8, 8, generator=generator, dtype=torch.float64)
+    first, last = distill(teacher, student, images, config)
+    assert last.loss < first.loss
+    assert student.stem[0].weight.dtype == torch.float64
 
 
 def test_missing_and_unneeded_parts_are_refused():

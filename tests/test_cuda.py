@@ -1,0 +1,122 @@
+"""On CUDA: the losses are the CPU's, and small runs finish, resume and stay finite."""
+
+import pytest
+import torch
+from cut_off_runs import Killed
+
+from faqd_train import checkpoints, fa_loss, ffa_loss, load_config, run_experiment
+from faqd_train.losses import sample_probes
+from faqd_train.probes import PROBE_LAWS, generator_on
+from faqd_train.quantize_weights import project_weights
+
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="torch finds no CUDA device on this machine"
+)
+
+# Of float64 sums in another order, far above 2⁻⁵³ times their lengths of some hundreds.
+SUMS = 1e-11
+TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=1"]
+
+
+def maps():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(3, c, 6, 5, generator=generator, dtype=torch.float64) for c in (4, 7)]
+
+
+def value_and_gradient(loss, device, **options):
+    student, teacher = (features.to(device) for features in maps())
+    student.requires_grad_()
+    value = loss(student, teacher, **options)
+    torch.autograd.backward(value)
+    return value.detach().cpu(), student.grad.cpu()
+
+
+@pytest.mark.parametrize("options", [{"method": "gram"}, {"method": "direct"}, {"order": 1}])
+def test_fa_is_that_of_the_cpu(options):
+    results = [value_and_gradient(fa_loss, device, **options) for device in ("cpu", "cuda")]
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=SUMS, atol=SUMS)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_ffa_with_given_probes_is_that_of_the_cpu(order):
+    probes = sample_probes(30, 5, generator=torch.Generator().manual_seed(1))
+    results = [
+        value_and_gradient(ffa_loss, device, order=order, probes=probes.to(device))
+        for device in ("cpu", "cuda")
+    ]
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=SUMS, atol=SUMS)
+
+
+@pytest.mark.parametrize("law", PROBE_LAWS)
+def test_probes_are_drawn_on_the_device_and_repeat_with_the_seed(law):
+    device = torch.device("cuda")
+    first, again = (
+        sample_probes(
+            9, 4, law=law, generator=generator_on(device, torch.Generator().manual_seed(2))
+        )
+        for _ in range(2)
+    )
+    assert first.device.type == "cuda"
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_projected_weights_are_those_of_the_cpu(bits):
+    weights = torch.randn(8, 50, generator=torch.Generator().manual_seed(3))
+    projected = project_weights(weights.cuda(), bits).cpu()
+    # One rounding of the step to float32 on either side.
+    torch.testing.assert_close(projected, project_weights(weights, bits), rtol=2**-22, atol=0)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "teacher"
+    run_experiment(load_config("digits-teacher", TINY), folder, device="cuda")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["quantization.projection=alternating"],
+        ["run.precision=bfloat16", "run.teacher_precision=float32"],
+        ["run.channels_last=true"],
+    ],
+    ids=["exact projection", "alternating projection", "bfloat16", "channels-last"],
+)
+@pytest.mark.parametrize("name", ["digits-fa", "digits-ffa"])
+def test_a_run_finishes_with_finite_numbers(name, settings, teacher, tmp_path):
+    config = load_config(name, [*TINY, *settings])
+    record = run_experiment(config, tmp_path, teacher=teacher, device="cuda")
+    (epoch,) = record["epochs"]  # the engine stops at what is not finite
+    assert 0 < epoch["gradient_norm"] < float("inf")
+    assert 0 <= record["test_accuracy"] <= 1
+    assert record["environment"]["device"] == torch.cuda.get_device_name()
+
+
+def test_a_run_cut_off_resumes_where_its_probes_were(teacher, tmp_path, monkeypatch):
+    """Its weights come out nearly the same: sums on CUDA have no fixed order."""
+    config = load_config("digits-ffa", [*TINY, "optimizer.epochs=2"])
+    genuine, probes = checkpoints.Checkpoints.save, []
+
+    def save(self, state):
+        genuine(self, state)
+        probes.append(state["generators"]["probes"])
+        if len(probes) == 3:  # after the two epochs of the whole run
+            raise Killed
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", save)
+    options = {"teacher": teacher, "device": "cuda"}
+    whole = run_experiment(config, tmp_path / "whole", **options)
+    with pytest.raises(Killed):
+        run_experiment(config, tmp_path / "cut", **options)
+    resumed = run_experiment(config, tmp_path / "cut", resume=True, **options)
+    first, second, first_again, second_again = probes
+    assert torch.equal(first, first_again)
+    assert torch.equal(second, second_again)
+    assert not torch.equal(first, second)
+    ours, theirs = (record["epochs"][1] for record in (resumed, whole))
+    assert ours["order_sha256"] == theirs["order_sha256"]
