@@ -204,6 +204,7 @@ class RunConfig(Section):
     tensorboard: bool = False  # curves for TensorBoard, beside metrics.jsonl
     checkpoint_steps: int = Field(default=0, ge=0)  # within epochs; 0: at their ends alone
     capture: int = Field(default=0, ge=0)  # validation images whose maps are saved before and after
+    capture_epochs: tuple[Count, ...] = ()  # after these epochs, too
 
 
 class Config(Section):
@@ -240,5 +241,16 @@ class Config(Section):
             raise ValueError(
                 f"run.capture is {self.run.capture} with objective.fa 0; features are captured "
                 f"where FA compares them: set run.capture=0 or a positive objective.fa"
+            )
+        if self.run.capture_epochs and not self.run.capture:
+            raise ValueError(
+                f"run.capture_epochs is {list(self.run.capture_epochs)} with run.capture 0; "
+                f"a number of images to capture is needed: set run.capture, such as 8"
+            )
+        beyond = [e for e in self.run.capture_epochs if e > self.optimizer.epochs]
+        if beyond:
+            raise ValueError(
+                f"run.capture_epochs holds {beyond[0]}; epochs from 1 to optimizer.epochs, "
+                f"{self.optimizer.epochs}, are accepted"
             )
         return self

@@ -79,8 +79,8 @@ def run_experiment(
         Folder to write: ``run.json``, ``metrics.jsonl`` (a line an epoch, as it ends),
         ``weights.safetensors`` and ``best.safetensors`` (after the last epoch, and after the one
         of the highest validation accuracy), with FA ``adapters.safetensors``, and with
-        ``run.capture`` ``features_before.npz`` and ``features_after.npz``; with
-        ``run.tensorboard`` the folder ``tensorboard``.
+        ``run.capture`` ``features_before.npz``, ``features_after.npz`` and, say,
+        ``features_epoch5.npz``; with ``run.tensorboard`` the folder ``tensorboard``.
     teacher : Path, optional
         Folder of the teacher's run; needed if and only if the objective has kd or fa.
     overwrite : bool
@@ -204,12 +204,17 @@ def _train(
         if guide is not None and config.run.capture and distributed.is_main():
             inputs = prepare(validation[: config.run.capture])
             save_features(
-                out / FEATURES[moment],
+                out / FEATURES.format(moment=moment),
                 student=capture_features(network, inputs, objective.taps, adapters=adapters),
                 teacher=capture_features(
                     guide.network, inputs, objective.teacher_taps or objective.taps
                 ),
             )
+
+    def end_epoch(epoch: Epoch) -> None:
+        if epoch.epoch in config.run.capture_epochs:
+            capture(f"epoch{epoch.epoch}")
+        on_epoch(epoch)
 
     content = {"train_sha256": data.fingerprint(images), "train": len(images)}
     identity = {
@@ -240,7 +245,7 @@ def _train(
         adapters=adapters,
         labels=labels,
         validate=validate,
-        on_epoch=on_epoch,
+        on_epoch=end_epoch,
         checkpoints=checkpoints,
         stop=stop,
     )

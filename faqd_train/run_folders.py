@@ -19,7 +19,7 @@ RECORD, METRICS = "run.json", "metrics.jsonl"
 DIVERGED = "diverged.json"
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
 ADAPTERS = "adapters.safetensors"
-FEATURES = {"before": "features_before.npz", "after": "features_after.npz"}
+FEATURES = "features_{moment}.npz"  # before, after, epoch12
 CURVES = "tensorboard"
 LOCK = ".lock"  # empty, and stays: another process may be about to take it
 
@@ -113,8 +113,10 @@ def clear_folder(out: Path, *, resume: bool) -> None:
     """Take away what another run left, unless it is gone on with; from here on it is unfinished."""
     if resume and has_checkpoint(out):
         return
-    for name in (RECORD, DIVERGED, METRICS, WEIGHTS, BEST, ADAPTERS, *FEATURES.values()):
+    for name in (RECORD, DIVERGED, METRICS, WEIGHTS, BEST, ADAPTERS):
         (out / name).unlink(missing_ok=True)
+    for path in out.glob(FEATURES.format(moment="*")):
+        path.unlink()
     for path in out.glob(".*.part"):  # of a process that was killed while it wrote
         path.unlink()
     shutil.rmtree(out / CURVES, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from faqd_train.cli import main
 from faqd_train.engine import fit
 from faqd_train.guards import TrainingDiverged
 from faqd_train.models import preact_resnet
+from faqd_train.run_folders import WEIGHTS
 from faqd_train.streams import make_streams
 
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=2"]
@@ -65,8 +67,11 @@ def test_overwriting_leaves_nothing_of_the_former_run(tmp_path):
     teacher = tmp_path / "teacher"
     run_experiment(load_config("digits-teacher", TINY), teacher)
     out = tmp_path / "run"
-    captured = load_config("digits-fa", [*TINY, "run.capture=3"])
+    captured = load_config("digits-fa", [*TINY, "run.capture=3", "run.capture_epochs=[1]"])
     run_experiment(captured, out, teacher=teacher)
+    assert {path.name for path in out.glob("features_*")} == {
+        f"features_{moment}.npz" for moment in ("before", "epoch1", "after")
+    }
     (out / "tensorboard").mkdir()
     for name in ("diverged.json", ".last.checkpoint.part", "tensorboard/events"):
         (out / name).touch()
@@ -76,3 +81,21 @@ def test_overwriting_leaves_nothing_of_the_former_run(tmp_path):
         ".lock", "best.safetensors", "metrics.jsonl", "notes.txt", "run.json",
         "weights.safetensors",
     }  # fmt: skip
+
+
+def test_maps_captured_after_an_epoch_change_no_run_and_follow_it(tmp_path):
+    """The last epoch's are those after the run, the first one's are not."""
+    teacher = tmp_path / "teacher"
+    run_experiment(load_config("digits-teacher", TINY), teacher)
+    settings = [*TINY, "run.capture=3"]
+    plain, watched = tmp_path / "plain", tmp_path / "watched"
+    run_experiment(load_config("digits-fa", settings), plain, teacher=teacher)
+    settings += ["run.capture_epochs=[1,2]"]
+    run_experiment(load_config("digits-fa", settings), watched, teacher=teacher)
+    assert (plain / WEIGHTS).read_bytes() == (watched / WEIGHTS).read_bytes()
+    first, last, after = (
+        np.load(watched / f"features_{moment}.npz")["student.stage1"]
+        for moment in ("epoch1", "epoch2", "after")
+    )
+    np.testing.assert_array_equal(last, after)
+    assert np.abs(first - after).max() > 0

@@ -84,6 +84,8 @@ CONTRADICTIONS = [
     (["objective.temperature=4"], "objective.temperature is 4.0 with method 'mse'"),
     (["objective.taps=[]"], "objective.fa is 0.1 with no taps"),
     (["objective.teacher_taps=['stage1']"], "name as many in both"),
+    (["run.capture_epochs=[1]"], "run.capture_epochs is [1] with run.capture 0; a number"),
+    (["run.capture=3", "run.capture_epochs=[999]"], "run.capture_epochs holds 999; epochs from 1"),
     (["method=kd", "run.capture=3"], "run.capture is 3 with objective.fa 0"),
     (["optimizer.momentum=0"], "nesterov is true with optimizer.momentum 0"),
     (["optimizer.epochs=5", "optimizer.warmup_epochs=5"], "fewer than all are accepted"),
