@@ -23,9 +23,10 @@ from rich.table import Table
 
 from analysis import pictures
 from analysis.ffa_error import error_curves
-from faqd_math.claims import CLAIMS, Verdict, cases_from_pairs, verify
+from faqd_math.claims import CLAIMS, Report, verification_subjects, verify
 from faqd_math.feature_files import load_feature_pairs
-from faqd_math.report import verdict_table
+from faqd_math.report import summary, verdict_table
+from faqd_math.standard_cases import standard_weights
 from faqd_train import load_config, run_experiment
 from faqd_train.data import load_images
 from faqd_train.records import Record
@@ -97,19 +98,14 @@ def run_demo(
 
     console.print("[bold]2. Checking[/] the theory on the maps of the student that FA trained.")
     after = load_feature_pairs(out / SHOWN / "features_after.npz")
-    verdicts = _verify(after, console, replications)
-    console.print(verdict_table(verdicts))
-    failing = [verdict.claim.id for verdict in verdicts if not verdict.holds]
-    console.print(
-        f"Claims that fail: {', '.join(failing)}.\n"
-        if failing
-        else f"All {len(verdicts)} claims hold.\n"
-    )
+    report = _verify(after, console, replications)
+    console.print(verdict_table(report))
+    console.print(f"{summary(report)}\n")
 
     console.print("[bold]3. Drawing.[/]")
     for path, meaning in _draw(out, records, after, replications).items():
         console.print(f"  {path}: {meaning}", soft_wrap=True)
-    return 1 if failing else 0
+    return 1 if report.failing else 0
 
 
 def _train(out: Path, console: Console, overrides: tuple[str, ...]) -> dict[str, Record]:
@@ -168,15 +164,11 @@ def _accuracy_table(records: dict[str, Record]) -> Table:
     return table
 
 
-def _verify(pairs: Maps, console: Console, replications: int) -> list[Verdict]:
-    cases = cases_from_pairs(pairs)
-    verdicts = []
+def _verify(pairs: Maps, console: Console, replications: int) -> Report:
+    rng = np.random.default_rng(0)
+    subjects = verification_subjects(pairs, standard_weights(rng))
     with Progress(TextColumn("  claims"), BarColumn(), MofNCompleteColumn(), console=console) as p:
-        task = p.add_task("claims", total=len(CLAIMS))
-        for verdict in verify(cases, rng=np.random.default_rng(0), replications=replications):
-            verdicts.append(verdict)
-            p.advance(task)
-    return verdicts
+        return verify(CLAIMS, subjects, rng=rng, replications=replications, progress=p.track)
 
 
 def _draw(out: Path, records: dict[str, Record], after: Maps, replications: int) -> dict[Path, str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 import faqd_math as fm
 from faqd_math.bounds import Bound
+from faqd_math.planning import typical_error
 
 Array = NDArray[np.float64]
 
@@ -54,30 +54,22 @@ def error_curves(
         replications=replications,
         probes=probes,
         measured=[
-            float(np.quantile(_errors(student, teacher, k, replications, rng), 1 - delta))
+            float(np.quantile(relative_errors(student, teacher, k, replications, rng), 1 - delta))
             for k in probes
         ],
-        exact=[_error_at(fm.law.failure_probability, spectrum, k, delta) for k in probes],
+        exact=[typical_error(spectrum, k, delta) for k in probes],
         bounds={
-            name: [_error_at(bound, spectrum, k, delta) for k in probes]
+            name: [typical_error(spectrum, k, delta, probability=bound) for k in probes]
             for name, bound in BOUNDS.items()
         },
     )
 
 
-def _errors(
+def relative_errors(
     student: Array, teacher: Array, k: int, replications: int, rng: np.random.Generator
 ) -> Array:
-    """|T − μ|/μ of independent draws."""
+    """|T − μ|/μ of independent draws, for one sample's maps (C, H, W)."""
     exact = fm.fa_loss(student, teacher)
     n = student[0].size
     draws = (fm.sample_probes(n, k, rng=rng) for _ in range(replications))
     return np.abs(np.array([fm.ffa_loss(student, teacher, z) for z in draws]) / exact - 1)
-
-
-def _error_at(
-    probability: Callable[[Array, int, float], float], spectrum: Array, k: int, delta: float
-) -> float:
-    """Return the relative error ε at which a falling function of ε reaches delta."""
-    log_error = brentq(lambda x: probability(spectrum, k, np.exp(x)) - delta, -14.0, 14.0)
-    return float(np.exp(log_error))

@@ -1,6 +1,6 @@
 """The definitions and the theory of feature affinity: small, pure, readable beside the paper."""
 
-from faqd_math import bounds, claims, cost, law, moments, order_one, quantize, released
+from faqd_math import bounds, claims, cost, estimators, law, moments, order_one, quantize, released
 from faqd_math.features import affinity
 from faqd_math.gradients import fa_gradient, ffa_gradient
 from faqd_math.losses import fa_loss, ffa_loss
@@ -15,6 +15,7 @@ __all__ = [
     "claims",
     "cost",
     "effective_rank",
+    "estimators",
     "fa_gradient",
     "fa_loss",
     "ffa_gradient",

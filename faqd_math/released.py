@@ -11,9 +11,10 @@ Own re-implementation, so that anyone can compare. Known defects, by their numbe
 - R6: order 1 sums over the batch, so the loss grows with it.
 - `ternary` averages over all weights, zeros included: its scale is below the least-squares one.
 
-R7–R9 are defects of the training scripts: adapters that no optimizer holds, convolutions left
-unquantized, and 8 activation bits that crash. Use `faqd_math.fa_loss`, `faqd_math.ffa_loss` and
-`faqd_math.quantize` instead. All is computed in float64.
+R7–R9 are defects of the training scripts: adapters that no optimizer holds and convolutions left
+unquantized (`faqd_math.released_training`), and 8 activation bits that crash. Use
+`faqd_math.fa_loss`, `faqd_math.ffa_loss` and `faqd_math.quantize` instead. All is computed in
+float64.
 """
 
 from __future__ import annotations

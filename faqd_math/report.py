@@ -1,21 +1,20 @@
-"""The verdicts as a table for the terminal and as plain data for a file."""
+"""The report as a table for the terminal and as plain data for a file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from faqd_math.claims import Evidence, Verdict
+from faqd_math.claims import Case, Evidence, Report, Verdict
 
 
-def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> Table:
+def verdict_table(report: Report, *, title: str | None = None) -> Table:
     """Lay out one row a claim: its statement, what was measured and claimed, and the verdict.
 
-    Measured and claimed are those of the case that strains the claim most, named in the
+    Measured and claimed are those of the subject that strains the claim most, named in the
     statement's second line. Fits 80 columns.
     """
     table = Table(title=title, title_justify="left", pad_edge=False, box=box.SIMPLE_HEAD)
@@ -24,11 +23,12 @@ def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> T
     table.add_column("measured", justify="right", no_wrap=True)
     table.add_column("claimed", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for verdict in verdicts:
-        claim, evidence = verdict.claim, verdict.evidence
+    for verdict in report.verdicts:
+        claim, hardest = verdict.claim, verdict.hardest
+        evidence = verdict.evidence[hardest]
         table.add_row(
             claim.id,
-            Text.assemble(f"{claim.statement}\n", (verdict.case, "dim")),
+            Text.assemble(f"{claim.statement.sentence}\n", (verdict.names[hardest], "dim")),
             f"{evidence.measured:.3g}",
             _claimed(evidence),
             "[green]holds[/]" if verdict.holds else "[bold red]FAILS[/]",
@@ -36,23 +36,60 @@ def verdict_table(verdicts: Sequence[Verdict], *, title: str | None = None) -> T
     return table
 
 
-def verdict_records(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """Give the verdicts as plain data, ready for JSON."""
-    return [
-        {
-            "claim": verdict.claim.id,
-            "statement": verdict.claim.statement,
-            "source": verdict.claim.source,
-            "method": verdict.claim.method,
-            "case": verdict.case,
-            "measured": verdict.evidence.measured,
-            "relation": verdict.evidence.relation,
-            "claimed": verdict.evidence.claimed,
-            "allowance": verdict.evidence.allowance,
-            "holds": verdict.holds,
-        }
-        for verdict in verdicts
-    ]
+def summary(report: Report) -> str:
+    """Say in two sentences what the report found, and at which false-alarm rate."""
+    names = {n for v in report.verdicts if v.claim.on is Case for n in v.names}
+    total, where = len(report.verdicts), f"on {len(names)} pairs of feature maps"
+    if report.failing:
+        first = f"{len(report.failing)} of {total} claims fail {where}: "
+        first += f"{', '.join(report.failing)}."
+    else:
+        first = f"All {total} claims hold {where}."
+    return (
+        f"{first}\nBy chance, one true claim or more fails in one of "
+        f"{1 / report.false_alarm:,.0f} reports: {report.stochastic_checks} checks by "
+        f"replication share that rate (Holm)."
+    )
+
+
+def report_record(report: Report) -> dict[str, Any]:
+    """Give the report as plain data, ready for JSON."""
+    return {
+        "schema": 1,
+        "false_alarm": report.false_alarm,
+        "stochastic_checks": report.stochastic_checks,
+        "failing": report.failing,
+        "claims": [_verdict_record(verdict) for verdict in report.verdicts],
+    }
+
+
+def _verdict_record(verdict: Verdict) -> dict[str, Any]:
+    said = verdict.claim.statement
+    return {
+        "claim": verdict.claim.id,
+        "statement": said.sentence,
+        "source": said.source,
+        "method": verdict.claim.method,
+        "holds": verdict.holds,
+        "hardest": verdict.names[verdict.hardest],
+        "checks": [
+            {
+                "subject": name,
+                "measured": evidence.measured,
+                "relation": evidence.relation,
+                "claimed": evidence.claimed,
+                "allowance": evidence.allowance,
+                "margin": evidence.margin,
+                "tightness": evidence.tightness,
+                "p_value": evidence.p_value,
+                "detectable": evidence.detectable,
+                "holds": not refused,
+            }
+            for name, evidence, refused in zip(
+                verdict.names, verdict.evidence, verdict.refused, strict=True
+            )
+        ],
+    }
 
 
 def _claimed(evidence: Evidence) -> str:

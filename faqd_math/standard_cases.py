@@ -1,4 +1,4 @@
-"""Feature maps of known character, for `verify` where no captured ones are given."""
+"""Feature maps and weights of known character, for `verify` where no others are given."""
 
 from __future__ import annotations
 
@@ -36,4 +36,23 @@ def standard_pairs(
         "nearly equal": (student, student + 1e-3 * teacher),
         "rank one gap": (np.ones(shape), np.zeros(shape)),
         "dead pixels": (alive * student, teacher),
+    }
+
+
+def standard_weights(rng: np.random.Generator, *, count: int = 40) -> dict[str, Array]:
+    """Draw layers of weights (count,): bell-shaped, heavy-tailed, with zeros, ties, one outlier.
+
+    Examples
+    --------
+    >>> list(standard_weights(np.random.default_rng(0)))
+    ['gaussian', 'heavy tails', 'sparse', 'ties', 'outlier']
+    """
+    check_rng(rng)
+    gaussian = rng.standard_normal(count)
+    return {
+        "gaussian": 0.05 * gaussian,
+        "heavy tails": rng.standard_t(2, count),
+        "sparse": gaussian * (rng.random(count) < 1 / 3),
+        "ties": np.round(2 * gaussian) / 2,
+        "outlier": np.concatenate([0.01 * gaussian[1:], [3.0]]),
     }

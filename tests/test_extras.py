@@ -29,7 +29,7 @@ def run_without(missing, code):
     ("missing", "code", "message"),
     [
         ("hypothesis", "import faqd_math.testing", r"testing needs Hypothesis.*faqd\[testing\]"),
-        ("rich", VERIFY, r"report needs rich, which is not installed: pip install 'faqd\[cli\]'"),
+        ("rich", VERIFY, r"command needs rich, which is not installed: pip install 'faqd\[cli\]'"),
         ("torch", "import faqd_train", r"faqd_train needs torch, .*: pip install 'faqd\[train\]'"),
         ("pydantic", "import faqd_train", "faqd_train needs pydantic"),
         ("safetensors", "import faqd_train", "faqd_train needs safetensors"),

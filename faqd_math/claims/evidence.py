@@ -1,63 +1,28 @@
-"""What a claim is, what it is checked on, and what a check returns."""
+"""What a claim is, and what its check returns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 from faqd_math._validation import Array
-from faqd_math.spectrum import effective_rank, gap_spectrum
+from faqd_math.claims.statements import STATEMENTS, Statement
+from faqd_math.claims.subjects import Case, Subject
 
 Relation = Literal["=", "<="]
-Check = Callable[["Case", "Sampling"], "Evidence"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One sample's maps, on which claims are checked.
-
-    Attributes
-    ----------
-    name : str
-        Where the maps come from, as "stage1[3]".
-    student, teacher : array (C, H, W)
-        Feature maps with a gap that is not zero.
-    """
-
-    name: str
-    student: Array
-    teacher: Array
-
-    @property
-    def n(self) -> int:
-        """Pixels N of the student's map."""
-        return int(self.student.shape[1] * self.student.shape[2])
-
-    @cached_property
-    def spectrum(self) -> Array:
-        """Eigenvalues of the affinity gap."""
-        return gap_spectrum(self.student, self.teacher)
-
-    @cached_property
-    def mu(self) -> float:
-        """μ = ‖A‖_F²."""
-        return float((self.spectrum**2).sum())
-
-    @property
-    def effective_rank(self) -> float:
-        """Effective rank ρ of the gap."""
-        return effective_rank(self.spectrum)
-
-    @property
-    def has_gap(self) -> bool:
-        """Whether the affinities differ by more than their rounding, some (N + 2C)u an entry."""
-        terms = self.n + 2 * (len(self.student) + len(self.teacher))
-        rounding = 64 * terms * float(np.finfo(np.float64).eps)
-        return bool(np.sqrt(self.mu) / self.n > rounding)
+Method = Literal[
+    "identity",
+    "exact law",
+    "enumeration",
+    "extended precision",
+    "operation count",
+    "optimisation",
+    "replication",
+]
+Check = Callable[[Any, "Sampling"], "Evidence"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +36,7 @@ class Sampling:
     replications : int
         Independent draws of each estimate.
     false_alarm : float
-        Probability with which the check of one true claim on one case fails.
+        Probability with which the check of one true claim on one subject fails.
     k : int
         Probes of each estimate.
     """
@@ -80,6 +45,16 @@ class Sampling:
     replications: int
     false_alarm: float
     k: int
+    _drawn: dict[Hashable, Array] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Hashable, draw: Callable[[], Array]) -> Array:
+        """Draw replications at the first call with a key, and share them with later claims.
+
+        Their p-values are then dependent, to which Holm's procedure is indifferent.
+        """
+        if key not in self._drawn:
+            self._drawn[key] = draw()
+        return self._drawn[key]
 
 
 @dataclass(frozen=True)
@@ -93,13 +68,19 @@ class Evidence:
     relation : {"=", "<="}
         Whether the claim is an equality or an upper bound.
     allowance : float
-        What rounding, or chance at the stated false-alarm rate, may add.
+        What rounding, or chance at the check's false-alarm rate, may add.
+    p_value : float, optional
+        Of a check by replication: the probability, were the claim true, to be as far off.
+    detectable : float, optional
+        Of a check by replication: the deviation that it finds with probability 0.9.
     """
 
     measured: float
     claimed: float
     relation: Relation
     allowance: float
+    p_value: float | None = None
+    detectable: float | None = None
 
     @property
     def excess(self) -> float:
@@ -113,11 +94,21 @@ class Evidence:
         return bool(self.excess <= self.allowance)
 
     @property
+    def margin(self) -> float:
+        """How much farther off the measured value might have been."""
+        return self.allowance - self.excess
+
+    @property
     def strain(self) -> float:
         """Excess over allowance: the larger, the closer to failing; above 1 the claim fails."""
         if self.allowance > 0:
             return self.excess / self.allowance
         return 0.0 if self.holds else np.inf
+
+    @property
+    def tightness(self) -> float | None:
+        """Of a bound, the share of it that is reached: 1 is tight."""
+        return self.measured / self.claimed if self.relation == "<=" and self.claimed else None
 
 
 @dataclass(frozen=True)
@@ -128,17 +119,19 @@ class Claim:
     ----------
     id : str
         Its id in the mathematics, as "P2".
-    statement : str
-        One sentence.
-    source : str
-        Where it comes from.
     method : str
-        How it is checked: "identity", "exact law" or "replication".
-    check : callable (Case, Sampling) -> Evidence
+        How it is checked.
+    check : callable (subject, Sampling) -> Evidence
+    on : type
+        What it is checked on: Case, Batch, Weights or Standalone.
     """
 
     id: str
-    statement: str
-    source: str
-    method: Literal["identity", "exact law", "replication"]
+    method: Method
     check: Check
+    on: type[Subject] = Case
+
+    @property
+    def statement(self) -> Statement:
+        """Its sentence, formula, assumptions, source and proof."""
+        return STATEMENTS[self.id]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -24,9 +26,9 @@ def generators() -> st.SearchStrategy[np.random.Generator]:
 
 
 @st.composite
-def _maps_of_shape(draw: st.DrawFn, shape: tuple[int, ...]) -> Array:
+def _maps_of_shape(draw: st.DrawFn, shape: tuple[int, ...], readable: bool | None) -> Array:
     """Draw one array of maps: readable entries, or generic, rectified, low-rank or wild ones."""
-    if draw(st.booleans()):
+    if draw(st.booleans()) if readable is None else readable:
         return draw(npst.arrays(np.float64, shape, elements=_ENTRIES))
     rng = draw(generators())
     maps = rng.standard_normal(shape)
@@ -55,6 +57,7 @@ def feature_maps(
     *,
     leading: _Leading | None = None,
     size: tuple[int, int] | None = None,
+    readable: bool | None = None,
 ) -> Array:
     """Draw feature maps (C, H, W) or (B, C, H, W), float64, finite.
 
@@ -66,13 +69,16 @@ def feature_maps(
         Fix the leading axes: () for single maps, (B,) for a batch.
     size : (int, int), optional
         Fix (H, W).
+    readable : bool, optional
+        True: draw small multiples of 1/8 only, so that what Hypothesis shrinks to is easy to
+        read. False: none of them, which is faster. By default both come up.
     """
     if leading is None:
         leading = draw(_leading(max_batch))
     if size is None:
         size = (draw(st.integers(1, max_side)), draw(st.integers(1, max_side)))
     channels = draw(st.integers(1, max_channels))
-    return draw(_maps_of_shape((*leading, channels, *size)))
+    return draw(_maps_of_shape((*leading, channels, *size), readable))
 
 
 @st.composite
@@ -82,25 +88,30 @@ def feature_pairs(
     max_channels: int = 6,
     max_side: int = 5,
     *,
+    leading: _Leading | None = None,
     same_size: bool = False,
+    readable: bool | None = None,
 ) -> tuple[Array, Array]:
     """Draw a student's and a teacher's maps: unequal channels and sizes, equal or close maps.
 
-    With ``same_size`` the teacher has the student's H and W.
+    With ``same_size`` the teacher has the student's H and W. ``leading`` and ``readable`` are as
+    in `feature_maps`; readable maps are not close to each other.
     """
-    leading = draw(_leading(max_batch))
-    student = draw(feature_maps(max_batch, max_channels, max_side, leading=leading))
-    if draw(st.integers(0, 5)) == 0:
+    if leading is None:
+        leading = draw(_leading(max_batch))
+    maps = partial(feature_maps, max_batch, max_channels, max_side, leading=leading)
+    student = draw(maps(readable=readable))
+    if not readable and draw(st.integers(0, 5)) == 0:
         # A teacher that differs from the student by 0, 1e-12 … 1e-2: where digits cancel.
         gap = draw(st.sampled_from([0.0, 1e-12, 1e-8, 1e-4, 1e-2]))
         return student, student + gap * draw(generators()).standard_normal(student.shape)
     size = student.shape[-2:] if same_size else None
-    teacher = draw(feature_maps(max_batch, max_channels, max_side, leading=leading, size=size))
-    assume(_interpolates_well(teacher, student.shape[-2:]))
+    teacher = draw(maps(readable=readable, size=size))
+    assume(interpolates_well(teacher, student.shape[-2:]))
     return student, teacher
 
 
-def _interpolates_well(teacher: Array, size: tuple[int, ...]) -> bool:
+def interpolates_well(teacher: Array, size: tuple[int, ...]) -> bool:
     """Tell whether no pixel cancels when the teacher is resized.
 
     A pixel that interpolation leaves at rounding level of its neighbours has no direction that two
@@ -117,18 +128,26 @@ def _interpolates_well(teacher: Array, size: tuple[int, ...]) -> bool:
 
 @st.composite
 def feature_triples(
-    draw: st.DrawFn, max_channels: int = 6, max_side: int = 5
+    draw: st.DrawFn, max_channels: int = 6, max_side: int = 5, *, readable: bool | None = None
 ) -> tuple[Array, Array, Array]:
     """Draw three single maps of one size, for triangle inequalities."""
     size = (draw(st.integers(1, max_side)), draw(st.integers(1, max_side)))
-    maps = feature_maps(max_channels=max_channels, leading=(), size=size)
+    maps = feature_maps(max_channels=max_channels, leading=(), size=size, readable=readable)
     return draw(maps), draw(maps), draw(maps)
 
 
 @st.composite
-def probes_for(draw: st.DrawFn, student: Array, max_probes: int = 5) -> Array:
-    """Draw probes that fit a student's maps: every law, shared or one matrix a sample."""
+def probes_for(
+    draw: st.DrawFn, student: Array, max_probes: int = 5, *, readable: bool = False
+) -> Array:
+    """Draw probes that fit a student's maps: every law, shared or one matrix a sample.
+
+    ``readable`` ones are small multiples of 1/8, shared, of no law.
+    """
     n = student.shape[-2] * student.shape[-1]
+    if readable:
+        shape = (n, draw(st.integers(1, max_probes)))
+        return draw(npst.arrays(np.float64, shape, elements=_ENTRIES))
     law = draw(st.sampled_from(PROBE_LAWS))
     k = draw(st.integers(1, min(n, max_probes) if law == "orthogonal" else max_probes))
     batch = len(student) if student.ndim == 4 and draw(st.booleans()) else None

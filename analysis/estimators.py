@@ -1,0 +1,182 @@
+"""Estimates of FA of order 2 at one cost, that of FFA: error of the value and of the gradient.
+
+    python -m analysis.estimators --features FILE.npz --out estimators.json
+
+Each estimate is replicated on each pair of maps; FFA with k gaussian probes sets the cost, in
+multiply-adds of the forward pass (§4), that the others may spend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import faqd_math as fm
+from faqd_math.claims import Case, cases_from_pairs
+from faqd_math.estimators import (
+    deflated_probes,
+    pixels_at_cost,
+    sample_pixels,
+    sampled_fa_loss,
+    unit_sampled_gradient,
+)
+from faqd_math.feature_files import load_feature_pairs
+from faqd_math.features import unit_pixel_pair
+from faqd_math.gradients import unit_fa_gradient, unit_ffa_gradient
+from faqd_math.probes import ProbeLaw
+
+Array = NDArray[np.float64]
+# One draw: the value, and the gradient by the student's unit pixels.
+Draw = Callable[[np.random.Generator], tuple[float, Array]]
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far an estimate is off on one pair of maps.
+
+    Attributes
+    ----------
+    maps, estimator : str
+    pixels, student_channels, teacher_channels : int
+        Of the maps.
+    effective_rank : float
+        Of the gap.
+    value_error : float
+        Relative root mean squared error of the value.
+    gradient_error : float
+        E‖Ĝ − G‖_F over ‖G‖_F, root of the mean square, by the student's unit pixels.
+    bias_in_errors : float
+        Mean error of the value in its standard errors: within some 4 for an unbiased estimate.
+    """
+
+    maps: str
+    estimator: str
+    pixels: int
+    student_channels: int
+    teacher_channels: int
+    effective_rank: float
+    value_error: float
+    gradient_error: float
+    bias_in_errors: float
+
+
+def compare_estimators(
+    cases: Sequence[Case], *, rng: np.random.Generator, k: int = 15, replications: int = 400
+) -> list[Error]:
+    """Replicate every estimate on every pair of maps.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        From `faqd_math.claims.cases_from_pairs`.
+    rng : numpy.random.Generator
+        Source of probes and pixels.
+    k : int
+        Probes of FFA, which set the cost; at least 6.
+    replications : int
+        Draws of each estimate: errors are known to about 1/√(2·replications).
+    """
+    return [
+        _error(case, name, draw, rng, replications)
+        for case in cases
+        for name, draw in _estimators(case, k).items()
+    ]
+
+
+def _estimators(case: Case, k: int) -> dict[str, Draw]:
+    n, sketch = case.n, k // 3
+    x, y, _ = unit_pixel_pair(case.student[np.newaxis], case.teacher[np.newaxis])
+    m = pixels_at_cost(n, len(case.student), len(case.teacher), k)
+
+    def probed(probes: Array) -> tuple[float, Array]:
+        return fm.ffa_loss(case.student, case.teacher, probes), unit_ffa_gradient(x, y, probes)
+
+    def by_law(rng: np.random.Generator, law: ProbeLaw) -> tuple[float, Array]:
+        return probed(fm.sample_probes(n, k, law=law, rng=rng))
+
+    def deflated(rng: np.random.Generator) -> tuple[float, Array]:
+        kept = k - sketch  # the sketch itself costs as much as its probes
+        return probed(deflated_probes(case.student, case.teacher, kept, sketch=sketch, rng=rng))
+
+    def sampled(rng: np.random.Generator) -> tuple[float, Array]:
+        pixels = sample_pixels(n, m, rng=rng, batch=1)
+        value = sampled_fa_loss(case.student, case.teacher, pixels)
+        return value, unit_sampled_gradient(x, y, pixels)
+
+    return {
+        "FFA, gaussian": partial(by_law, law="gaussian"),
+        "FFA, Rademacher": partial(by_law, law="rademacher"),
+        "FFA, sphere": partial(by_law, law="sphere"),
+        "FFA, orthogonal": partial(by_law, law="orthogonal"),
+        "FFA, deflated": deflated,
+        "sampled pixels": sampled,
+    }
+
+
+def _error(
+    case: Case, estimator: str, draw: Draw, rng: np.random.Generator, replications: int
+) -> Error:
+    x, y, _ = unit_pixel_pair(case.student[np.newaxis], case.teacher[np.newaxis])
+    exact, gradient = fm.fa_loss(case.student, case.teacher), unit_fa_gradient(x, y)
+    off, squares = np.empty(replications), np.empty(replications)
+    for i in range(replications):
+        value, slope = draw(rng)
+        off[i] = value / exact - 1
+        squares[i] = ((_tangent(slope - gradient, x)) ** 2).sum()
+    length = float((_tangent(gradient, x) ** 2).sum())
+    spread = float(off.std(ddof=1)) / np.sqrt(replications)
+    return Error(
+        maps=case.name,
+        estimator=estimator,
+        pixels=case.n,
+        student_channels=len(case.student),
+        teacher_channels=len(case.teacher),
+        effective_rank=case.effective_rank,
+        value_error=float(np.sqrt((off**2).mean())),
+        gradient_error=float(np.sqrt(squares.mean() / length)),
+        bias_in_errors=float(off.mean()) / spread if spread > 1e-12 else 0.0,
+    )
+
+
+def _tangent(gradient: Array, x: Array) -> Array:
+    """Take off the radial part, which the normalisation of the pixels removes (I8)."""
+    return gradient - x * (x * gradient).sum(axis=-2, keepdims=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the study and write its record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--features", type=Path, required=True, metavar="FILE.npz")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+    parser.add_argument("--samples", type=int, default=4, help="of each pair (default: 4)")
+    parser.add_argument("--k", type=int, default=15, help="FFA's probes (default: 15)")
+    parser.add_argument("--replications", type=int, default=400, help="default: 400")
+    parser.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
+    options = parser.parse_args(arguments)
+    cases = cases_from_pairs(load_feature_pairs(options.features), options.samples)
+    errors = compare_estimators(
+        cases,
+        rng=np.random.default_rng(options.seed),
+        k=options.k,
+        replications=options.replications,
+    )
+    record = {
+        "schema": 1,
+        "k": options.k,
+        "replications": options.replications,
+        "seed": options.seed,
+        "errors": [asdict(error) for error in errors],
+    }
+    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

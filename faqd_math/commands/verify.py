@@ -1,0 +1,97 @@
+"""``faqd-math verify``: check every claim, and report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faqd_math.claims import CLAIMS, Claim, verification_subjects, verify
+from faqd_math.commands.output import require, write_whole
+from faqd_math.feature_files import load_feature_pairs
+from faqd_math.standard_cases import standard_pairs, standard_weights
+
+# Without and with --thorough: draws of each estimate, samples of each pair, pixels a side.
+_FAST = {"replications": 2000, "samples": 4, "side": 8}
+_THOROUGH = {"replications": 20_000, "samples": 16, "side": 14}
+
+
+def add_verify(commands: Any) -> None:
+    """Add the subcommand to an `argparse` parser's subparsers."""
+    command = commands.add_parser("verify", help="check every claim, on captured maps or on others")
+    command.add_argument(
+        "--features",
+        type=Path,
+        metavar="FILE.npz",
+        help="pairs student.NAME, teacher.NAME of maps (B, C, H, W); without it, standard maps",
+    )
+    command.add_argument(
+        "--thorough",
+        action="store_true",
+        help="ten times the draws, four times the samples, larger standard maps: finds smaller "
+        "deviations, in a quarter of an hour",
+    )
+    command.add_argument("--samples", type=int, help="samples of each pair (default: 4, or 16)")
+    command.add_argument(
+        "--replications",
+        type=int,
+        help="draws of each estimate that is checked by replication (default: 2000, or 20000)",
+    )
+    command.add_argument("--k", type=int, default=15, help="probes (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="of all probes (default: %(default)s)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
+    command.add_argument(
+        "--html", type=Path, metavar="FILE", help="write it as one page with its figures, too"
+    )
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    require("rich", extra="cli")
+    from rich.console import Console
+
+    from faqd_math.report import report_record, summary, verdict_table
+
+    size = _THOROUGH if options.thorough else _FAST
+    rng = np.random.default_rng(options.seed)
+    pairs = (
+        load_feature_pairs(options.features)
+        if options.features
+        else standard_pairs(rng, side=size["side"], batch=size["samples"])
+    )
+    samples = size["samples"] if options.samples is None else options.samples
+    subjects = verification_subjects(pairs, standard_weights(rng), samples)
+    report = verify(
+        CLAIMS,
+        subjects,
+        rng=rng,
+        replications=(
+            size["replications"] if options.replications is None else options.replications
+        ),
+        k=options.k,
+        progress=_progress,
+    )
+    if options.json:
+        write_whole(options.json, json.dumps(report_record(report), indent=1) + "\n")
+    if options.html:
+        require("matplotlib", extra="analysis")
+        from faqd_math.report_page import report_page
+
+        write_whole(options.html, report_page(report, subjects))
+    console = Console()
+    console.print(verdict_table(report))
+    console.print(summary(report))
+    return 1 if report.failing else 0
+
+
+def _progress(claims: Sequence[Claim]) -> Iterable[Claim]:
+    """Show a bar on the error stream, which leaves the report alone."""
+    from rich.console import Console
+    from rich.progress import track
+
+    bar = Console(stderr=True)
+    return track(claims, description="checking claims", console=bar, transient=True)

@@ -1,0 +1,279 @@
+"""FA, FFA and their moments, law and cost as other people's packages compute them.
+
+gx2, partial fractions by mpmath and quad stand beside the exact law in tests/test_law.py; 50-digit
+values beside the losses in tests/test_precision.py and tests/test_torch_losses_precision.py.
+
+PyLops and curvlinops draw from the global generators: here they are handed the tests' own draws.
+"""
+
+import warnings
+
+import momentchi2
+import numpy as np
+import pylops
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import faqd_math as fm
+from faqd_math import law, moments
+from faqd_math.testing import assert_mean, assert_variance
+from faqd_train import losses
+
+with warnings.catch_warnings():
+    # linear_operator, which curvlinops imports, compiles a solver in a way that torch has retired.
+    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
+    import curvlinops
+
+SIDE, CHANNELS = 6, 3
+N = SIDE**2
+STUDENT, TEACHER = np.random.default_rng(0).standard_normal((2, CHANNELS, SIDE, SIDE))
+X, Y = ((f / np.linalg.norm(f, axis=0)).reshape(CHANNELS, N) for f in (STUDENT, TEACHER))
+SPECTRUM = fm.gap_spectrum(STUDENT, TEACHER)
+REPLICATIONS = 2000
+
+
+class Gap(pylops.LinearOperator):
+    """A as PyLops wants it: only its product with a vector, Xᵀ(Xz) − Yᵀ(Yz)."""
+
+    def __init__(self, x=X, y=Y):
+        self.x, self.y = x, y
+        super().__init__(dtype=x.dtype, shape=(x.shape[1], x.shape[1]))
+
+    def _matvec(self, z):
+        return self.x.T @ (self.x @ z) - self.y.T @ (self.y @ z)
+
+    _rmatvec = _matvec
+
+
+class TorchGap:
+    """A as curvlinops' estimator uses it: a square thing that multiplies."""
+
+    shape, device, dtype = (N, N), torch.device("cpu"), torch.float64
+
+    def __matmul__(self, z):
+        x, y = torch.from_numpy(X), torch.from_numpy(Y)
+        return x.T @ (x @ z) - y.T @ (y @ z)
+
+
+def hand_out(monkeypatch, probes):
+    """Let the packages' samplers return these columns, in turn."""
+    columns = iter(probes.T.copy())
+
+    def take(n, k):
+        drawn = [next(columns) for _ in range(k)]
+        assert drawn[0].shape == (n,)
+        return np.stack(drawn, axis=1)
+
+    monkeypatch.setattr("numpy.random.randn", take)
+    monkeypatch.setattr("numpy.random.binomial", lambda _n, _p, size: (take(*size) + 1) / 2)
+    monkeypatch.setattr(
+        "curvlinops.sampling.randn", lambda n, **_: torch.from_numpy(take(n, 1)[:, 0])
+    )
+
+
+def by_pylops(k, sampler="gaussian"):
+    """μ = tr A² as PyLops estimates it."""
+    return pylops.utils.estimators.trace_hutchinson(Gap() ** 2, neval=k, sampler=sampler)
+
+
+def by_curvlinops(k):
+    """μ as curvlinops estimates it."""
+    return curvlinops.hutchinson_squared_fro(TorchGap(), k, "normal").item()
+
+
+def by_numpy_ffa(probes):
+    return fm.ffa_loss(STUDENT, TEACHER, probes)
+
+
+def by_torch_ffa(probes):
+    maps = (torch.from_numpy(maps) for maps in (STUDENT, TEACHER))
+    return losses.ffa_loss(*maps, probes=torch.from_numpy(probes)).item()
+
+
+def check_same_probes(second_opinion, ffa, probes, monkeypatch):
+    """One computation of ‖AZ‖² in another order of its sums: some N roundings apart."""
+    hand_out(monkeypatch, probes)
+    expected = second_opinion(probes.shape[1]) / N**2
+    np.testing.assert_allclose(ffa(probes), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("ffa", [by_numpy_ffa, by_torch_ffa])
+@pytest.mark.parametrize("second_opinion", [by_pylops, by_curvlinops])
+def test_the_same_probes_give_the_same_estimate(second_opinion, ffa, monkeypatch):
+    probes = fm.sample_probes(N, 15, rng=np.random.default_rng(1))
+    check_same_probes(second_opinion, ffa, probes, monkeypatch)
+
+
+@pytest.mark.parametrize("factor", [1.001, (N - 1) / N, 15 / 14])
+def test_a_wrong_factor_differs_from_the_second_opinions(factor, monkeypatch):
+    probes = fm.sample_probes(N, 15, rng=np.random.default_rng(1))
+    for second_opinion in (by_pylops, by_curvlinops):
+        with pytest.raises(AssertionError, match="Not equal to tolerance"):
+            check_same_probes(
+                second_opinion, lambda z: factor * by_numpy_ffa(z), probes, monkeypatch
+            )
+
+
+def draws_of(second_opinion, k, law_of_probes, monkeypatch):
+    """Independent estimates of μ, one for each replication."""
+    rng = np.random.default_rng(2)
+    probes = fm.sample_probes(N, k * REPLICATIONS, law=law_of_probes, rng=rng)
+    hand_out(monkeypatch, probes)
+    return np.array([second_opinion() for _ in range(REPLICATIONS)])
+
+
+# What is drawn, by whom, and the variance that the moments state: P2 or P3.
+ESTIMATORS = {
+    "PyLops, gaussian": (lambda: by_pylops(4), "gaussian", moments.variance(SPECTRUM, 4)),
+    "PyLops, Rademacher": (
+        lambda: by_pylops(4, "rademacher"),
+        "rademacher",
+        moments.rademacher_variance(STUDENT, TEACHER, 4),
+    ),
+    "curvlinops, gaussian": (
+        lambda: by_curvlinops(4),
+        "gaussian",
+        moments.variance(SPECTRUM, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_others_estimates_have_the_mean_and_variance_that_is_stated(name, monkeypatch):
+    """True moments fail with probability 2e-6; a variance off by a quarter is seen."""
+    estimate, law_of_probes, variance = ESTIMATORS[name]
+    mu = N**2 * fm.fa_loss(STUDENT, TEACHER)
+    samples = draws_of(estimate, 4, law_of_probes, monkeypatch)
+    assert_mean(samples, mu)
+    assert_variance(samples, variance)
+    for wrong in (0.75, 1.33):
+        with pytest.raises(AssertionError, match="the variance over replications"):
+            assert_variance(samples, wrong * variance)
+    with pytest.raises(AssertionError, match="the mean over replications"):
+        assert_mean(samples, 1.1 * mu)
+
+
+def by_hutchpp(products):
+    return pylops.utils.estimators.trace_hutchpp(Gap() ** 2, neval=products, sampler="gaussian")
+
+
+@pytest.mark.parametrize("method", ["direct", "gram", "spectrum"])
+def test_hutchpp_is_exact_from_as_many_probes_as_the_gap_has_rank(method, monkeypatch):
+    """Its sketch of C_s + C_t = 6 columns spans the range of A (I6), and leaves nothing to chance.
+
+    With one column fewer something is left.
+    """
+    exact = fm.fa_loss(STUDENT, TEACHER, method=method)
+    probes = fm.sample_probes(N, 4 * CHANNELS, rng=np.random.default_rng(3))
+    hand_out(monkeypatch, probes)
+    np.testing.assert_allclose(by_hutchpp(3 * 2 * CHANNELS) / N**2, exact, rtol=1e-12)
+    hand_out(monkeypatch, probes)
+    assert abs(by_hutchpp(3 * (2 * CHANNELS - 1)) / N**2 / exact - 1) > 1e-6
+
+
+def test_hutchpp_has_the_mean_fa_but_no_less_variance_on_a_flat_spectrum(monkeypatch):
+    """Six products with A²: two columns of sketch and two of probes, against six probes.
+
+    The six eigenvalues here are within a factor of 2, and the sketch finds nothing to take out: its
+    variance, 1.65 times the probes', known to 5 %, is the price of the two thirds that it spends.
+    """
+    samples = draws_of(lambda: by_hutchpp(6), 4, "gaussian", monkeypatch)
+    assert_mean(samples, N**2 * fm.fa_loss(STUDENT, TEACHER))
+    assert samples.var() > 1.3 * moments.variance(SPECTRUM, 6)
+    with pytest.raises(AssertionError, match="the mean over replications"):
+        assert_mean(samples, 1.05 * N**2 * fm.fa_loss(STUDENT, TEACHER))
+
+
+# Largest error in probability of the moment-matching approximations on a gap of r = 5 unequal
+# eigenvalues: three moments are right, so it falls about as 1/k. Measured, then rounded up.
+MIXED = np.array([3.0, -2.0, 1.0, 0.3, -0.1])
+ACCURACY = {"hbe": {1: 6e-2, 4: 5e-3, 15: 1e-3, 60: 1e-4}, "wf": {1: 2e-2, 4: 4e-3, 15: 1e-3}}
+FACTORS = np.array([0.1, 0.3, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0])
+
+
+def check_moment_matching(method, k, tail_probability):
+    values = FACTORS * (MIXED**2).sum()
+    weights = np.repeat(MIXED**2, k) / k
+    approximate = getattr(momentchi2, method)(weights, values)
+    exact = [tail_probability(MIXED, k, value, tail="lower") for value in values]
+    np.testing.assert_allclose(exact, approximate, rtol=0, atol=ACCURACY[method][k])
+
+
+APPROXIMATIONS = [(method, k) for method, by_probes in ACCURACY.items() for k in by_probes]
+
+
+@pytest.mark.parametrize(("method", "k"), APPROXIMATIONS)
+def test_the_exact_law_is_near_its_approximations_by_moments(method, k):
+    check_moment_matching(method, k, law.tail_probability)
+
+
+@pytest.mark.parametrize(("method", "k"), [("hbe", 4), ("hbe", 60), ("wf", 4), ("wf", 15)])
+def test_a_wrong_law_is_far_from_its_approximations_by_moments(method, k):
+    def one_more_probe(spectrum, k, value, *, tail):
+        return law.tail_probability(spectrum, k + 1, value, tail=tail)
+
+    def two_percent_up(spectrum, k, value, *, tail):
+        return law.tail_probability(spectrum, k, 0.98 * value, tail=tail)
+
+    def unsquared(spectrum, k, value, *, tail):
+        return law.tail_probability(np.sqrt(np.abs(spectrum)), k, value, tail=tail)
+
+    for wrong in (one_more_probe, two_percent_up, unsquared):
+        with pytest.raises(AssertionError, match="Not equal to tolerance"):
+            check_moment_matching(method, k, wrong)
+
+
+def products(loss):
+    """Multiply-adds of the matrix products in one call: torch counts two operations each."""
+    with FlopCounterMode(display=False) as counter:
+        loss()
+    return counter.get_total_flops() / 2
+
+
+def gradient_multiply_adds(path, n, cs, ct, k):
+    """Return what the gradient takes beyond the value's products, per sample (I8, I9).
+
+    XA from the gap itself; (XV)Zᵀ + (XZ)Vᵀ with V = AZ; (XXᵀ)X − (XYᵀ)Y.
+    """
+    return {"direct": n * n * cs, "ffa": 3 * n * k * cs, "gram": n * cs * (cs + ct)}[path]
+
+
+BATCH = 2
+
+
+def torch_loss(path, n, cs, ct, k, *, with_gradient):
+    """Return the call of a path of the torch losses on a random batch of flat maps."""
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(BATCH, cs, 1, n, generator=generator, requires_grad=with_gradient)
+    teacher = torch.randn(BATCH, ct, 1, n, generator=generator)
+    if path == "ffa":
+        return lambda: losses.ffa_loss(student, teacher, k=k, generator=generator)
+    return lambda: losses.fa_loss(student, teacher, method=path)
+
+
+@pytest.mark.parametrize("sizes", [(64, 3, 5, 4), (100, 8, 2, 15), (25, 16, 16, 1)])
+@pytest.mark.parametrize("path", ["direct", "ffa", "gram"])
+def test_torch_counts_the_multiply_adds_that_are_stated(path, sizes):
+    """No tolerance. Sums and squares of entries are no products of matrices, and uncounted."""
+    stated = fm.cost.multiply_adds(path, *sizes)
+    assert products(torch_loss(path, *sizes, with_gradient=False)) == BATCH * stated
+    # Value and gradient share their products, taken in the forward pass.
+    stated += gradient_multiply_adds(path, *sizes)
+    loss = torch_loss(path, *sizes, with_gradient=True)
+    assert products(loss) == BATCH * stated
+    value = loss()
+    assert products(value.backward) == 0
+
+
+def test_a_path_that_forms_the_gap_is_counted_as_one(monkeypatch):
+    """Plant (XᵀX − YᵀY)Z in the place of Xᵀ(XZ) − Yᵀ(YZ)."""
+    sizes = (64, 3, 5, 4)
+
+    def whole_gap(x, y, *, z, **_):
+        return ((x.mT @ x - y.mT @ y) @ z).square().sum(dim=(1, 2)) / z.shape[-1], None
+
+    monkeypatch.setattr(losses, "projected", whole_gap)
+    ffa = products(torch_loss("ffa", *sizes, with_gradient=False))
+    assert ffa == BATCH * (fm.cost.multiply_adds("direct", *sizes) + 64 * 64 * 4)
+    assert ffa > 10 * BATCH * fm.cost.multiply_adds("ffa", *sizes)
