@@ -119,7 +119,13 @@ AS_RELEASED = {
 }
 
 
-@pytest.mark.parametrize(("name", "conventions", "wrong"), AS_RELEASED.values(), ids=AS_RELEASED)
+@pytest.mark.parametrize(
+    ("name", "conventions", "wrong"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.slow] if "order 2" in name else [])
+        for name, case in AS_RELEASED.items()
+    ],
+)
 def test_as_released_code_fails_where_it_is_wrong_and_its_counterexamples_run(
     name, conventions, wrong
 ):

@@ -204,8 +204,8 @@ DRAWING = {
     "variance 1.21": ("P1", drawing(lambda rng, s: 1.1 * rng.standard_normal(s))),
     "mean ½": ("P1", drawing(lambda rng, s: 0.5 + rng.standard_normal(s))),
     "uniform on [0, 1]": ("P1", drawing(lambda rng, s: rng.random(s))),
-    "one entry for all pixels": (
-        "P1",
+    "one entry for all pixels": (  # unbiased where the rows of the gap cancel, as on these maps
+        "P2",
         drawing(lambda rng, s: np.broadcast_to(rng.standard_normal((1, s[1])), s)),
     ),
     "one probe, repeated": (
@@ -316,8 +316,19 @@ MUTANTS = [
 
 @pytest.mark.parametrize(
     ("conventions", "property_id", "wrong"),
-    [(conventions, property_id, wrong) for conventions, _, property_id, wrong in MUTANTS],
-    ids=[f"{conventions.kind}: {name}" for conventions, name, _, _ in MUTANTS],
+    [
+        pytest.param(
+            conventions,
+            property_id,
+            wrong,
+            id=f"{conventions.kind}: {name}",
+            # Hypothesis shrinks what these fail on for up to half a minute.
+            marks=[pytest.mark.slow]
+            if conventions.torch or conventions.probes == "argument"
+            else [],
+        )
+        for conventions, name, property_id, wrong in MUTANTS
+    ],
 )
 def test_every_mutant_is_rejected_by_the_property_it_lacks(conventions, property_id, wrong):
     others = {listed.id for listed in suite(conventions)} - {property_id}
