@@ -7,10 +7,29 @@ INSTALLED := $(VENV)/.installed
 # One thread a test process: two processes share the machine's cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo figures figures-fresh test test-all lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m analysis.demo
+
+# From the records of analysis/results.
+figures: $(INSTALLED)
+	$(BIN)/python -m analysis.build
+	$(BIN)/python -m analysis.notebook_runs
+
+# Records first: what a CPU recomputes without captured maps.
+figures-fresh: $(INSTALLED)
+	$(BIN)/faqd-train grid digits --out runs/digits
+	$(BIN)/faqd-train distill digits-fa run.capture=32 'run.capture_epochs=[1,2,3,5,7,10,15,20,25]' --teacher runs/digits/digits-teacher --out runs/digits-captured --overwrite
+	$(BIN)/python -m analysis.collect runs runs/digits/*/
+	$(BIN)/python -m analysis.studies affinities --run runs/digits-captured --about "Digits, 4W4A student by FA, 30 epochs"
+	$(BIN)/python -m analysis.studies ranks --run runs/digits-captured --about "Digits, 4W4A student by FA"
+	$(BIN)/python -m analysis.studies fixed-probes
+	$(BIN)/python -m analysis.studies floating-point
+	$(BIN)/python -m analysis.studies cost
+	$(BIN)/faqd-math verify --json runs/verify.json
+	$(BIN)/python -m analysis.collect claims runs/verify.json --name standard --command "faqd-math verify --json FILE"
+	$(MAKE) figures
 
 test: lint
 	$(PYTEST)

@@ -7,7 +7,6 @@ two matrices of 16,384² numbers.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 import time
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import scipy
 import torch
 from rich import box
 from rich.console import Console
@@ -28,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 import faqd_math as fm
+from analysis import results
 from analysis.power_law import Array, Exponent, fit_exponent
 from faqd_math.cost import Path as LossPath
 from faqd_train import losses
@@ -239,11 +238,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status.update(f"{quantity} of {sweep.path} along {sweep.along} by {library}")
             growths.append(measure(quantity, library, sweep, rounds=options.rounds, rng=rng))
     console.print(growth_table(growths))
-    versions = {"python": platform.python_version()}
-    versions |= {module.__name__: module.__version__ for module in (np, scipy, torch)}
-    record = {"rounds": options.rounds, "machine": platform.machine(), "versions": versions}
-    record["growths"] = [asdict(growth) for growth in growths]
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    result = {
+        "rounds": options.rounds,
+        "machine": platform.machine(),
+        "growths": [asdict(growth) for growth in growths],
+    }
+    command = "python -m analysis.complexity --out FILE"
+    results.save(options.out, "complexity", result, command=command, seeds=[0])
     return 0
 
 

@@ -21,8 +21,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from analysis import pictures
-from analysis.ffa_error import error_curves
+from analysis.figures import affinity_maps, error_against_probes, training_curves
+from analysis.figures.drawing import to_bytes
+from analysis.studies.affinities import affinities
+from analysis.studies.probe_errors import stage_errors
 from faqd_math.claims import CLAIMS, Report, verification_subjects, verify
 from faqd_math.feature_files import load_feature_pairs
 from faqd_math.report import summary, verdict_table
@@ -174,36 +176,37 @@ def _verify(pairs: Maps, console: Console, replications: int) -> Report:
 def _draw(out: Path, records: dict[str, Record], after: Maps, replications: int) -> dict[Path, str]:
     """Write the pictures; return what each shows, by its path."""
     before = load_feature_pairs(out / SHOWN / "features_before.npz")
+    image = load_images("digits", "validation")[0, 0].numpy()
     rng = np.random.default_rng(0)
+    errors = {
+        tap: stage_errors(student, teacher, replications, rng)
+        for tap, (student, teacher) in after.items()
+    }
+    groups = [(plan.name, [records[plan.config]]) for plan in (TEACHER, *STUDENTS)]
     drawn = {
         "affinity-maps.png": (
-            pictures.affinity_maps(
-                load_images("digits", "validation")[0, 0].numpy(),
-                {tap: teacher[0] for tap, (_, teacher) in after.items()},
-                {tap: student[0] for tap, (student, _) in before.items()},
-                {tap: student[0] for tap, (student, _) in after.items()},
-            ),
+            affinity_maps.draw_result(affinities(before, after, image, "Digits, KD + FA")),
             "what FA compares, before and after training",
         ),
         "ffa-error.png": (
-            pictures.error_against_probes(
+            error_against_probes.draw_result(
                 {
-                    tap: error_curves(student[0], teacher[0], rng=rng, replications=replications)
-                    for tap, (student, teacher) in after.items()
+                    "about": "Digits, KD + FA",
+                    "delta": next(iter(errors.values()))["delta"],
+                    "replications": replications,
+                    "stages": errors,
                 }
             ),
             "FFA's error against the number of probes, with its bounds",
         ),
         "training-curves.png": (
-            pictures.training_curves(
-                {plan.name: records[plan.config]["epochs"] for plan in (TEACHER, *STUDENTS)}
-            ),
+            training_curves.draw_groups(groups, "Digits"),
             "validation error and FA by epoch",
         ),
     }
     meanings = {}
     for name, (figure, meaning) in drawn.items():
-        pictures.save(figure, out / name)
+        (out / name).write_bytes(to_bytes(figure, ["png"])["png"])
         meanings[out / name] = meaning
     return meanings
 

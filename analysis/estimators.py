@@ -1,6 +1,6 @@
 """Estimates of FA of order 2 at one cost, that of FFA: error of the value and of the gradient.
 
-    python -m analysis.estimators --features FILE.npz --out estimators.json
+    python -m analysis.studies estimators --features FILE.npz --about TEXT
 
 Each estimate is replicated on each pair of maps; FFA with k gaussian probes sets the cost, in
 multiply-adds of the forward pass (§4), that the others may spend.
@@ -8,18 +8,15 @@ multiply-adds of the forward pass (§4), that the others may spend.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import faqd_math as fm
-from faqd_math.claims import Case, cases_from_pairs
+from faqd_math.claims import Case
 from faqd_math.estimators import (
     deflated_probes,
     pixels_at_cost,
@@ -27,7 +24,6 @@ from faqd_math.estimators import (
     sampled_fa_loss,
     unit_sampled_gradient,
 )
-from faqd_math.feature_files import load_feature_pairs
 from faqd_math.features import unit_pixel_pair
 from faqd_math.gradients import unit_fa_gradient, unit_ffa_gradient
 from faqd_math.probes import ProbeLaw
@@ -148,35 +144,3 @@ def _error(
 def _tangent(gradient: Array, x: Array) -> Array:
     """Take off the radial part, which the normalisation of the pixels removes (I8)."""
     return gradient - x * (x * gradient).sum(axis=-2, keepdims=True)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the study and write its record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--features", type=Path, required=True, metavar="FILE.npz")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
-    parser.add_argument("--samples", type=int, default=4, help="of each pair (default: 4)")
-    parser.add_argument("--k", type=int, default=15, help="FFA's probes (default: 15)")
-    parser.add_argument("--replications", type=int, default=400, help="default: 400")
-    parser.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
-    options = parser.parse_args(arguments)
-    cases = cases_from_pairs(load_feature_pairs(options.features), options.samples)
-    errors = compare_estimators(
-        cases,
-        rng=np.random.default_rng(options.seed),
-        k=options.k,
-        replications=options.replications,
-    )
-    record = {
-        "schema": 1,
-        "k": options.k,
-        "replications": options.replications,
-        "seed": options.seed,
-        "errors": [asdict(error) for error in errors],
-    }
-    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

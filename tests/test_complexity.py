@@ -3,7 +3,6 @@
 No assertion here rests on a clock: the one that is read is made up.
 """
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from scipy import stats
 
 import faqd_math as fm
-from analysis import complexity, power_law
+from analysis import complexity, power_law, results
 from analysis.complexity import MEMORY, WORK, Sizes, Sweep, loss_call, measure
 from analysis.power_law import fit_exponent
 
@@ -210,7 +209,7 @@ def test_command_writes_every_sweep_and_shows_it_beside_the_statement(
     monkeypatch.setattr(complexity, "time", FakeClock(tick=0.125))
     out = tmp_path / "complexity.json"
     assert complexity.main(["--out", str(out), "--rounds", "6"]) == 0
-    record = json.loads(out.read_text())
+    record = results.load(out).result
     measured = [(g["quantity"], g["library"], g["sweep"]["path"]) for g in record["growths"]]
     assert measured == [
         ("multiply-adds", "torch", "ffa"),

@@ -1,0 +1,1 @@
+"""The figures: each draws records and computes nothing new."""

@@ -1,0 +1,1 @@
+"""The tables: rows of records, as CSV, Markdown and LaTeX."""
