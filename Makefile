@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # One thread a test process: two processes share the machine's cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo figures figures-fresh test test-all lint clean
+.PHONY: demo figures figures-fresh companion test test-all lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m analysis.demo
@@ -30,6 +30,10 @@ figures-fresh: $(INSTALLED)
 	$(BIN)/faqd-math verify --json runs/verify.json
 	$(BIN)/python -m analysis.collect claims runs/verify.json --name standard --command "faqd-math verify --json FILE"
 	$(MAKE) figures
+
+# The site to read in a browser: build/companion/index.html.
+companion: $(INSTALLED)
+	$(BIN)/python -m analysis.companion
 
 test: lint
 	$(PYTEST)

@@ -30,7 +30,6 @@ from faqd_math.feature_files import load_feature_pairs
 from faqd_math.report import summary, verdict_table
 from faqd_math.standard_cases import standard_weights
 from faqd_train import load_config, run_experiment
-from faqd_train.data import load_images
 from faqd_train.records import Record
 
 Maps = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -176,7 +175,6 @@ def _verify(pairs: Maps, console: Console, replications: int) -> Report:
 def _draw(out: Path, records: dict[str, Record], after: Maps, replications: int) -> dict[Path, str]:
     """Write the pictures; return what each shows, by its path."""
     before = load_feature_pairs(out / SHOWN / "features_before.npz")
-    image = load_images("digits", "validation")[0, 0].numpy()
     rng = np.random.default_rng(0)
     errors = {
         tap: stage_errors(student, teacher, replications, rng)
@@ -185,7 +183,7 @@ def _draw(out: Path, records: dict[str, Record], after: Maps, replications: int)
     groups = [(plan.name, [records[plan.config]]) for plan in (TEACHER, *STUDENTS)]
     drawn = {
         "affinity-maps.png": (
-            affinity_maps.draw_result(affinities(before, after, image, "Digits, KD + FA")),
+            affinity_maps.draw_result(affinities(before, after, "Digits, KD + FA")),
             "what FA compares, before and after training",
         ),
         "ffa-error.png": (

@@ -33,7 +33,7 @@ KINDS: Mapping[str, frozenset[str]] = {
     "fixed-probes": frozenset({"curves", "seeds", "pixels", "channels"}),
     "floating-point": frozenset({"rows", "channels", "pixels"}),
     "quantizers": frozenset({"about", "layers", "histograms"}),
-    "affinities": frozenset({"about", "taps", "image"}),
+    "affinities": frozenset({"about", "taps"}),
     "ranks": frozenset({"about", "epochs", "taps", "samples"}),
 }
 _PACKAGES = ("faqd", "numpy", "scipy", "torch")

@@ -1,6 +1,5 @@
 """The companion: complete, strict, readable without network, and without errors in a browser."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from analysis import results
-from analysis.build import FOLDER, PRODUCTS
+from analysis.build import FOLDER, PICTURES, PRODUCTS
 from analysis.companion.pages import GROUPS, claims_page, plain, reproduce_page
 from analysis.notebook_runs import notebooks
 from analysis.provenance import ROOT, read_manifest
@@ -25,7 +24,7 @@ PHONE = {"width": 375, "height": 700}
 LOADING = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 COUNTED = """() => ({
     formulas: document.querySelectorAll('.math').length,
-    drawn: document.querySelectorAll('.math mjx-container svg').length,
+    drawn: document.querySelectorAll('.math mjx-container > svg').length,
     errors: document.querySelectorAll('[data-mml-node="merror"]').length,
     width: document.documentElement.scrollWidth,
     blank: [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src),
@@ -52,7 +51,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site, built in a process of its own: warnings there are Sphinx's to judge."""
+    """Build the site in a process of its own, in which warnings are Sphinx's to judge."""
     out = tmp_path_factory.mktemp("companion")
     command = [sys.executable, "-m", "analysis.companion", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -63,6 +62,18 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pages(site):
     return {path: Page(path.read_text("utf-8")) for path in sorted(site.rglob("*.html"))}
+
+
+@pytest.fixture(scope="module")
+def phone():
+    """Open a browser of a phone's size without network."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser.new_context(viewport=PHONE, offline=True)
+        browser.close()
 
 
 def record():
@@ -110,17 +121,16 @@ def test_every_claim_stands_on_the_page_with_its_formula_and_its_verdict():
         assert text.count(":::{container} verdict holds\n**holds** in ") == 1
 
 
-def test_a_failing_claim_and_one_without_a_verdict_say_so():
+def test_a_claim_that_fails_lacks_a_verdict_or_was_reworded_says_so():
     full = record()
-    failing, missing, *others = full.result["claims"]
-    shown = replace(
-        full, result={**full.result, "claims": [{**failing, "holds": False}, *others]}
-    )
-    page = claims_page(CLAIMS, shown)
-    assert f"{len(CLAIMS) - 2} of {len(CLAIMS)} claims hold" in page
-    for verdict, text in ((failing, "verdict fails\n**FAILS**"), (missing, "not-run\n**not run**")):
-        section = page.partition(f"(claim-{verdict['claim']})=")[2].partition("\n(claim-")[0]
-        assert text in section
+    failing, missing, reworded, *others = full.result["claims"]
+    changed = [{**failing, "holds": False}, {**reworded, "statement": "Of old."}, *others]
+    page = claims_page(CLAIMS, replace(full, result={**full.result, "claims": changed}))
+    assert f"{len(CLAIMS) - 3} of {len(CLAIMS)} claims hold" in page
+    seen = {failing["claim"]: "verdict fails\n**FAILS**"}
+    seen |= dict.fromkeys((missing["claim"], reworded["claim"]), "verdict not-run\n**not run**")
+    for claim_id, text in seen.items():
+        assert text in page.partition(f"(claim-{claim_id})=")[2].partition("\n(claim-")[0]
 
 
 def test_every_product_stands_beside_its_one_command_and_its_records():
@@ -155,6 +165,18 @@ def test_broken_links_are_seen(tmp_path, text, seen):
     assert broken({path: Page(text)}) == seen
 
 
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ('<script src="https://a.invalid/b.js">', ["https://a.invalid/b.js"]),
+        ('<link rel="stylesheet" href="//a.invalid/b.css">', ["//a.invalid/b.css"]),
+        ('<a href="https://doi.org/1"><img src="b.png"><script src="b.js">', []),
+    ],
+)
+def test_what_is_loaded_from_elsewhere_is_seen(text, seen):
+    assert external(Page(text)) == seen
+
+
 @pytest.mark.slow
 def test_the_site_is_whole(site, pages):
     names = {path.relative_to(site).as_posix() for path in pages}
@@ -164,24 +186,14 @@ def test_the_site_is_whole(site, pages):
     assert broken(pages) == []
     claims = pages[site / "claims.html"]
     assert {f"claim-{claim.id}".lower() for claim in CLAIMS} <= claims.ids
+    boxes = [box for box in claims.all("div") if "verdict" in box.get("class", "").split()]
+    assert len(boxes) == len(CLAIMS)
 
 
 @pytest.mark.slow
-def test_every_figure_is_shown_twice_with_its_alternative_text(site, pages):
-    pictures = [product for product in PRODUCTS.values() if f"{product.name}.png" in _drawn()]
-    shown = [
-        attributes
-        for path, page in pages.items()
-        for attributes in page.all("img")
-        if path.name not in ("search.html", "genindex.html")
-    ]
-    assert all(attributes.get("alt") for attributes in shown)
-    texts = sorted(attributes["alt"] for attributes in shown)
-    assert texts == sorted(2 * [picture.text for picture in pictures])
-
-
-def _drawn():
-    return {path.name for path in FOLDER.glob("*.png")}
+def test_every_figure_is_shown_twice_with_its_alternative_text(pages):
+    texts = [attributes.get("alt") for page in pages.values() for attributes in page.all("img")]
+    assert sorted(texts, key=str) == sorted(2 * [picture.text for picture in PICTURES])
 
 
 @pytest.mark.slow
@@ -193,22 +205,29 @@ def test_nothing_is_loaded_from_elsewhere(site, pages):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-def test_a_browser_without_network_shows_each_page_on_a_phone(pages):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(viewport=PHONE, offline=True)
-        seen = {str(path): _visit(context, path) for path in pages}
-        browser.close()
-    for path, page in seen.items():
-        assert page["complaints"] == [], path
-        assert page["blank"] == [], path
-        assert page["errors"] == 0, path
-        assert page["drawn"] == page["formulas"], path
-        assert page["width"] <= PHONE["width"], path
-    claims = next(page for path, page in seen.items() if path.endswith("claims.html"))
-    assert claims["drawn"] == len(CLAIMS)
+def test_a_browser_without_network_shows_each_page_on_a_phone(pages, phone):
+    seen = {path.name: _visit(phone, path) for path in pages}
+    for name, page in seen.items():
+        assert page["complaints"] == [], name
+        assert page["blank"] == [], name
+        assert page["errors"] == 0, name
+        assert page["drawn"] == page["formulas"], name
+        assert page["width"] <= PHONE["width"], name
+    assert seen["claims.html"]["drawn"] == len(CLAIMS)
+
+
+@pytest.mark.slow
+def test_a_browser_sees_what_is_wrong(tmp_path, phone):
+    path = tmp_path / "page.html"
+    path.write_text(
+        '<p style="width: 900px">wide</p><img src="gone.png"><script>console.error("odd")</script>'
+        '<script src="https://faqd.invalid/away.js"></script>',
+        "utf-8",
+    )
+    page = _visit(phone, path)
+    assert {"odd", "https://faqd.invalid/away.js"} <= set(page["complaints"])
+    assert [address.rpartition("/")[2] for address in page["blank"]] == ["gone.png"]
+    assert page["width"] >= 900
 
 
 def _visit(context, path):

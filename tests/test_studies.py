@@ -101,7 +101,7 @@ def test_no_projection_is_better_than_the_exact_one():
 
 
 def test_affinities_are_in_percent_and_fa_is_of_whole_maps(pairs):
-    result = affinities(pairs, pairs, np.zeros((8, 8)), "toy")
+    result = affinities(pairs, pairs, "toy")
     student, teacher = (maps[0] for maps in pairs["first"])
     shown = result["taps"]["first"]
     assert np.abs(np.array(shown["student after"]) - 100 * fm.affinity(student)).max() <= 0.5

@@ -39,14 +39,10 @@ def draw_result(result: Mapping[str, Any]) -> Figure:
             panel.set_title("\n".join([network, panel.get_title()]).rstrip())
         bar = figure.colorbar(drawn, ax=grid, shrink=0.6, label="cosine of two pixels")
         bar.outline.set_visible(False)
-        image = grid[0, 0].inset_axes((0.0, 0.0, 0.3, 0.3))
-        image.imshow(np.array(result["image"]), cmap="gray_r")
-        image.set(xticks=[], yticks=[])
-        image.grid(False)
         note(
             figure,
-            f"{result['about']}, one validation image (inset). Every pixel against every other; FA "
-            f"to the teacher.",
+            f"{result['about']}, one validation image. Every pixel against every other; FA to the "
+            f"teacher.",
         )
     return figure
 

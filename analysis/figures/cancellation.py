@@ -58,8 +58,7 @@ def draw(records: Records) -> Figure:
         note(
             figure,
             f"Maps of float32, {result['channels']} channels, {result['pixels']} pixels, one draw "
-            f"a "
-            f"gap. No digit is right above the dotted line. fa_loss and ffa_loss: as in "
+            f"a gap. No digit is right above the dotted line. fa_loss and ffa_loss: as in "
             f"faqd_train.",
         )
     return figure

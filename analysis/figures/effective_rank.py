@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.drawing import DASHES, STYLE, Picture, Records, Row, new_figure, note
 
@@ -24,9 +25,9 @@ def draw(records: Records) -> Figure:
                 panel.plot(result["epochs"], middle, ls=DASHES[number], label=tap)
                 panel.fill_between(result["epochs"], low, high, color=f"C{number}", alpha=0.2, lw=0)
             panel.set(xlabel="epoch", title=label)
+            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panels[0].set_ylim(1, None)
-        panels[1].set_yscale("log")
-        panels[1].minorticks_off()
+        panels[1].set_ylim(0, None)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
         note(

@@ -49,8 +49,7 @@ def draw(records: Records) -> Figure:
         note(
             figure,
             f"{result['about']}, one image. Mean of {result['replications']} draws, each over FA "
-            f"of "
-            f"the same order; band: one standard deviation, cut off at {_LARGEST}.",
+            f"of the same order; band: one standard deviation, cut off at {_LARGEST}.",
         )
     return figure
 

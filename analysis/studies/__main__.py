@@ -31,9 +31,6 @@ from analysis.studies.quantizers import quantizers
 from analysis.studies.ranks import captured, ranks
 from faqd_math.claims import cases_from_pairs
 from faqd_math.feature_files import load_feature_pairs
-from faqd_train.config_files import check_config
-from faqd_train.data import load_images
-from faqd_train.records import read_record
 
 
 @dataclass(frozen=True)
@@ -93,12 +90,10 @@ def _quantizers(sources: Sources) -> dict[str, Any]:
 
 
 def _affinities(sources: Sources) -> dict[str, Any]:
-    """Take the maps of a run that captured them, and the first image that it captured them on."""
+    """Take the maps of a run that captured them."""
     run = _needed(sources.run, "--run")
     before, after = (load_feature_pairs(run / f"features_{m}.npz") for m in ("before", "after"))
-    config = check_config(read_record(run / "run.json")["config"])
-    image = load_images(config.data, "validation")[0].numpy().transpose(1, 2, 0)
-    return affinities(before, after, image / image.max(), sources.about)
+    return affinities(before, after, sources.about)
 
 
 STUDIES: Mapping[str, Callable[[Sources], dict[str, Any]]] = {

@@ -13,11 +13,8 @@ from analysis.studies.inputs import Array, Pairs, crop
 _LARGEST_SIDE = 16
 
 
-def affinities(before: Pairs, after: Pairs, image: Array, about: str) -> dict[str, Any]:
-    """Take the first sample of each tap; cosines in percent, as two digits are all one can see.
-
-    The image is an array (H, W) or (H, W, 1 or 3) of numbers from 0 to 1.
-    """
+def affinities(before: Pairs, after: Pairs, about: str) -> dict[str, Any]:
+    """Take the first sample of each tap; cosines in percent, as two digits are all one can see."""
     taps = {}
     for tap, (student, teacher) in after.items():
         side = min(_LARGEST_SIDE, student.shape[-1])
@@ -33,7 +30,7 @@ def affinities(before: Pairs, after: Pairs, image: Array, about: str) -> dict[st
             "fa_before": fm.fa_loss(before[tap][0][0], before[tap][1][0]),
             "fa_after": fm.fa_loss(student[0], teacher[0]),
         }
-    return {"about": about, "image": np.round(image.squeeze(), 3).tolist(), "taps": taps}
+    return {"about": about, "taps": taps}
 
 
 def _percent(maps: Array) -> list[list[int]]:

@@ -1,0 +1,1 @@
+"""The companion: a static site of the theory, its verdicts, the experiments and the figures."""

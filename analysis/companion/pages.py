@@ -1,0 +1,187 @@
+"""The companion's pages that are made: claims with their verdicts, and how to reproduce."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.figures.drawing import Picture, Records
+from analysis.results import Record
+from analysis.tables.rendering import NOT_RUN, Table
+from faqd_math.claims import Claim
+
+GROUPS: Mapping[str, str] = {
+    "I": "Identities",
+    "P": "Moments",
+    "L": "The exact law",
+    "B": "Tail bounds",
+    "E": "Other estimators",
+    "C": "Cost",
+    "F": "Floating point",
+    "Q": "Quantizers",
+    "R": "The audit of the released code",
+}
+WIDTH = "560px"  # of a figure, where the screen has as much
+
+
+def claims_page(claims: Sequence[Claim], record: Record) -> str:
+    """Lay out each claim in words and formula, with its proof and the verdict recorded.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        As registered; a claim of no group in `GROUPS` is a KeyError.
+    record : Record
+        Of kind "claims"; a claim that it lacks, or has in other words, is said to be not run.
+
+    Returns
+    -------
+    str
+        MyST Markdown, with a target ``claim-ID`` for each claim.
+    """
+    recorded = {
+        (verdict["claim"], verdict["statement"]): verdict for verdict in record.result["claims"]
+    }
+    verdicts = {claim.id: recorded.get((claim.id, claim.statement.sentence)) for claim in claims}
+    groups: dict[str, list[Claim]] = {title: [] for title in GROUPS.values()}
+    for claim in claims:
+        groups[GROUPS[claim.id[0]]].append(claim)
+    holding = sum(verdict is not None and verdict["holds"] for verdict in verdicts.values())
+    parts = [
+        "# Claims and verdicts",
+        f"{holding} of {len(claims)} claims hold, checked by `{record.command}`. Checks by "
+        f"replication are judged together: all pass with probability "
+        f"{1 - record.result['false_alarm']:g} or more if all claims are true. A verdict gives "
+        f"the numbers of the check that strains its claim most.",
+    ]
+    for title, members in groups.items():
+        parts.append(f"## {title}")
+        parts += [_claim(claim, verdicts[claim.id]) for claim in members]
+    return "\n\n".join(parts) + "\n"
+
+
+def reproduce_page(
+    products: Mapping[str, Picture | Table], manifest: Mapping[str, Any], records: Records
+) -> str:
+    """Lay out each figure and table with the one command that makes it, and what it is made from.
+
+    Parameters
+    ----------
+    products : mapping
+        Figures and tables by name.
+    manifest : mapping
+        Of ``paper_figures``: by product, its files, command, records and seeds.
+    records : mapping
+        All records by name.
+
+    Returns
+    -------
+    str
+        MyST Markdown; its files are those of the folder ``figures`` beside it.
+    """
+    parts = [
+        "# Reproduce",
+        "All figures and tables, from the records:",
+        _shell("make figures"),
+        "All, after recomputing the records that a CPU can, in about half an hour:",
+        _shell("make figures-fresh"),
+        "These pages:",
+        _shell("make companion"),
+        "## Figures and tables",
+        *(_product(product, manifest["products"][name]) for name, product in products.items()),
+        "## Records",
+        _records(records),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _image(path: str, text: str) -> str:
+    """Show an image with its alternative text."""
+    return (
+        f"```{{image}} {path}\n:alt: {json.dumps(text, ensure_ascii=False)}\n:width: {WIDTH}\n```"
+    )
+
+
+def plain(text: str) -> str:
+    r"""Keep Markdown from reading anything into a text.
+
+    Examples
+    --------
+    >>> print(plain("|S_ij| ≤ 1"))
+    \|S\_ij\| ≤ 1
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def _claim(claim: Claim, verdict: Mapping[str, Any] | None) -> str:
+    statement = claim.statement
+    return "\n\n".join(
+        [
+            f"(claim-{claim.id})=",
+            f"### {claim.id}. {plain(statement.sentence)}",
+            f"$$\n{statement.tex}\n$$",
+            _verdict(verdict),
+            f"**Assumes** {plain(statement.assumptions)}",
+            f"**Proof.** {plain(statement.proof)}",
+            f"**Source:** {plain(statement.source)}",
+        ]
+    )
+
+
+def _verdict(verdict: Mapping[str, Any] | None) -> str:
+    if verdict is None:
+        return _marked("not-run", f"**{NOT_RUN}**")
+    check, holds = verdict["check"], verdict["holds"]
+    relation = check["relation"].replace("<=", "≤")
+    text = (
+        f"**{'holds' if holds else 'FAILS'}** in {verdict['checks']} checks by "
+        f"{verdict['method']}; strained most by {plain(check['subject'])}: "
+        f"{check['measured']:.4g} {relation} {check['claimed']:.4g}"
+    )
+    if check["allowance"]:
+        text += f", allowing {check['allowance']:.2g}"
+    if check["p_value"] is not None:
+        text += f", p-value {check['p_value']:.2g}"
+    return _marked("holds" if holds else "fails", text)
+
+
+def _marked(kind: str, text: str) -> str:
+    return f":::{{container}} verdict {kind}\n{text}\n:::"
+
+
+def _product(product: Picture | Table, made: Mapping[str, Any]) -> str:
+    if isinstance(product, Picture):
+        about = _image(f"figures/{product.name}.png", product.text)
+    else:
+        about = plain(product.caption)
+    files = ", ".join(
+        f"{{download}}`{file.rpartition('.')[2]} <figures/{file}>`" for file in made["files"]
+    )
+    sources = ", ".join(f"`{name}`" for name in made["records"]) or "no record"
+    if made["missing"]:
+        sources += f"; {NOT_RUN}: " + ", ".join(f"`{name}`" for name in made["missing"])
+    seeds = ", ".join(map(str, made["seeds"])) or "none"
+    return "\n\n".join(
+        [
+            f"### {product.name}",
+            _shell(made["command"]),
+            about,
+            f"Files: {files}. Seeds: {seeds}. Made from {sources}.",
+        ]
+    )
+
+
+def _records(records: Records) -> str:
+    rows = ["| record | command | seeds | revision |", "|---|---|---|---|"]
+    rows += [
+        f"| `{name}` | `{record.command}` | "
+        f"{', '.join(map(str, record.seeds))} | {(record.revision or 'none')[:10]} |"
+        for name, record in records.items()
+    ]
+    return "\n".join(rows)
+
+
+def _shell(command: str) -> str:
+    return f"```sh\n{command}\n```"
