@@ -79,16 +79,18 @@ def compare_estimators(
     replications : int
         Draws of each estimate: errors are known to about 1/√(2·replications).
     """
-    return [
-        _error(case, name, draw, rng, replications)
-        for case in cases
-        for name, draw in _estimators(case, k).items()
-    ]
+    errors = []
+    for case in cases:
+        x, y, _ = unit_pixel_pair(case.student[np.newaxis], case.teacher[np.newaxis])
+        errors += [
+            _error(case, x, y, name, draw, rng, replications)
+            for name, draw in _estimators(case, x, y, k).items()
+        ]
+    return errors
 
 
-def _estimators(case: Case, k: int) -> dict[str, Draw]:
+def _estimators(case: Case, x: Array, y: Array, k: int) -> dict[str, Draw]:
     n, sketch = case.n, k // 3
-    x, y, _ = unit_pixel_pair(case.student[np.newaxis], case.teacher[np.newaxis])
     m = pixels_at_cost(n, len(case.student), len(case.teacher), k)
 
     def probed(probes: Array) -> tuple[float, Array]:
@@ -117,15 +119,20 @@ def _estimators(case: Case, k: int) -> dict[str, Draw]:
 
 
 def _error(
-    case: Case, estimator: str, draw: Draw, rng: np.random.Generator, replications: int
+    case: Case,
+    x: Array,
+    y: Array,
+    estimator: str,
+    draw: Draw,
+    rng: np.random.Generator,
+    replications: int,
 ) -> Error:
-    x, y, _ = unit_pixel_pair(case.student[np.newaxis], case.teacher[np.newaxis])
     exact, gradient = fm.fa_loss(case.student, case.teacher), unit_fa_gradient(x, y)
     off, squares = np.empty(replications), np.empty(replications)
     for i in range(replications):
         value, slope = draw(rng)
         off[i] = value / exact - 1
-        squares[i] = ((_tangent(slope - gradient, x)) ** 2).sum()
+        squares[i] = (_tangent(slope - gradient, x) ** 2).sum()
     length = float((_tangent(gradient, x) ** 2).sum())
     spread = float(off.std(ddof=1)) / np.sqrt(replications)
     return Error(

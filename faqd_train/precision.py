@@ -47,9 +47,5 @@ def lay_out(network: nn.Module, layout: torch.memory_format) -> None:
 
 
 def widened(values: Tensor) -> Tensor:
-    """Return values in float32 or their own wider type, as a tensor that autograd may keep.
-
-    Tensors made in inference mode are none such; hence a copy.
-    """
-    wide = values.to(torch.promote_types(values.dtype, torch.float32))
-    return wide.clone() if wide.is_inference() else wide
+    """Return values in float32 or their own wider type."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -4,7 +4,6 @@ NumPy reports its arrays to tracemalloc; workspaces inside LAPACK stay unseen. T
 torch losses is in tests/test_torch_autograd.py.
 """
 
-import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 import faqd_math as fm
+from analysis.complexity import peak_bytes
 from faqd_math import losses, moments, order_one
 from faqd_train import _affinity
 from faqd_train.losses import fa_loss as torch_fa_loss
@@ -54,19 +54,9 @@ CALLS = {
 }
 
 
-def peak_of(call):
-    """Bytes of the arrays held at once, at most, beside those that were there before."""
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 def check_lean(name):
     call, limit = CALLS[name]
-    peak = peak_of(call)
+    peak = peak_bytes(call)
     if peak > limit:
         raise AssertionError(f"{name} holds {peak} bytes at its peak, above {limit}")
 

@@ -10,7 +10,7 @@ import numpy as np
 from faqd_math import moments, order_one, released
 from faqd_math._validation import Array
 from faqd_math.claims.audit_training import TRAINING_AUDIT
-from faqd_math.claims.chance import estimate_is
+from faqd_math.claims.chance import ROUNDING, estimate_is
 from faqd_math.claims.estimates import fresh_probes
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Batch, Case
@@ -18,8 +18,6 @@ from faqd_math.confidence import Estimate, mean_estimate
 from faqd_math.losses import Order, fa_loss, ffa_loss
 from faqd_math.probes import sample_probes
 
-# Of a ratio of sums of up to some 10⁶ terms.
-_ROUNDING = 1e-11
 # Probes of one call: what matters is their total, and memory is N times this.
 _PROBES_A_CALL = 100
 _ORDERS: tuple[Order, ...] = (1, 2)
@@ -42,7 +40,7 @@ def _other_norm(case: Case, sampling: Sampling) -> Evidence:
     scale = np.sqrt(case.n) / fa_loss(student, teacher, order=1)
     ratio = Estimate(float(scale * np.mean(values)), float(scale * np.sqrt(variance)))
     expected = float(scale * order_one.ffa_mean(student, teacher))
-    return estimate_is(ratio, min(expected, _LARGEST_RATIO), sampling, _ROUNDING)
+    return estimate_is(ratio, min(expected, _LARGEST_RATIO), sampling, ROUNDING)
 
 
 def _dead_pixel(case: Case, sampling: Sampling) -> Evidence:
@@ -113,7 +111,7 @@ def _batch_growth(batch: Batch, sampling: Sampling) -> Evidence:
         growth(lambda s, t: released.ffa_loss(s, t, probes))
         / growth(lambda s, t: ffa_loss(s, t, probes, order=1)),
     )
-    return Evidence(max(ratios, key=lambda ratio: abs(ratio - 2)), 2.0, "=", _ROUNDING)
+    return Evidence(max(ratios, key=lambda ratio: abs(ratio - 2)), 2.0, "=", ROUNDING)
 
 
 def _revived(maps: Case | Batch, sampling: Sampling) -> tuple[Array, Array]:

@@ -7,6 +7,8 @@ from scipy import stats
 from faqd_math.claims.evidence import Evidence, Sampling
 from faqd_math.confidence import Estimate
 
+# Of a relative value, from sums of up to some 10⁶ terms: what rounding adds to chance.
+ROUNDING = 1e-11
 # Standard errors beyond the allowance at which a deviation is found with probability 0.9.
 _POWER = float(stats.norm.ppf(0.9))
 

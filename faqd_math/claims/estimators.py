@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from faqd_math._validation import Array
-from faqd_math.claims.chance import estimate_is
+from faqd_math.claims.chance import ROUNDING, estimate_is
 from faqd_math.claims.estimates import chunks, copies
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Case
@@ -18,19 +18,16 @@ from faqd_math.estimators import (
 )
 from faqd_math.losses import ffa_loss
 
-# Of a relative value, from sums of up to some 10⁴ terms.
-_ROUNDING = 1e-11
-
 
 def _sampled_mean(case: Case, sampling: Sampling) -> Evidence:
     samples = _sampled(case, sampling)
-    return estimate_is(mean_estimate(samples), 1.0, sampling, _ROUNDING)
+    return estimate_is(mean_estimate(samples), 1.0, sampling, ROUNDING)
 
 
 def _sampled_variance(case: Case, sampling: Sampling) -> Evidence:
     expected = sampled_variance(case.student, case.teacher, _pixels(case)) / case.mu**2
     estimate = variance_estimate(_sampled(case, sampling))
-    return estimate_is(estimate, expected, sampling, _ROUNDING)
+    return estimate_is(estimate, expected, sampling, ROUNDING)
 
 
 def _sampled(case: Case, sampling: Sampling) -> Array:
@@ -60,7 +57,7 @@ def _deflated_mean(case: Case, sampling: Sampling) -> Evidence:
         return ffa_loss(*maps, probes, reduction="none")
 
     samples = np.concatenate([estimates(n) for n in chunks(case, sampling)])
-    return estimate_is(mean_estimate(case.n**2 / case.mu * samples), 1.0, sampling, _ROUNDING)
+    return estimate_is(mean_estimate(case.n**2 / case.mu * samples), 1.0, sampling, ROUNDING)
 
 
 ESTIMATORS = (

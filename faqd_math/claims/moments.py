@@ -9,7 +9,7 @@ import numpy as np
 
 from faqd_math import moments, order_one
 from faqd_math._validation import Array
-from faqd_math.claims.chance import estimate_is
+from faqd_math.claims.chance import ROUNDING, estimate_is
 from faqd_math.claims.estimates import copies, ffa_replications, fresh_probes
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Batch, Case
@@ -20,8 +20,6 @@ from faqd_math.law import tail_probability
 from faqd_math.losses import fa_loss, ffa_loss
 from faqd_math.probes import ProbeLaw, sample_probes
 
-# Beside chance: the rounding of a relative value, from sums of up to some 10⁴ terms.
-_ROUNDING = 1e-11
 # Of an expectation under the exact law.
 _QUADRATURE = 1e-9
 # Channels to which P12 sends the teacher's: above 4, where the variance becomes finite.
@@ -31,11 +29,11 @@ _CHUNK_ENTRIES = 2**21
 
 
 def _mean_is(samples: Array, expected: float, sampling: Sampling) -> Evidence:
-    return estimate_is(mean_estimate(samples), expected, sampling, _ROUNDING)
+    return estimate_is(mean_estimate(samples), expected, sampling, ROUNDING)
 
 
 def _variance_is(samples: Array, expected: float, sampling: Sampling) -> Evidence:
-    return estimate_is(variance_estimate(samples), expected, sampling, _ROUNDING)
+    return estimate_is(variance_estimate(samples), expected, sampling, ROUNDING)
 
 
 def _unbiased(case: Case, sampling: Sampling) -> Evidence:
@@ -108,7 +106,7 @@ def _price_of_sharing(batch: Batch, sampling: Sampling) -> Evidence:
     shared = moments.shared_probes_variance(batch.student, batch.teacher, sampling.k)
     independent = moments.independent_probes_variance(batch.student, batch.teacher, sampling.k)
     size = float(len(batch.student))
-    return Evidence(shared / independent, size, "<=", size * _ROUNDING)
+    return Evidence(shared / independent, size, "<=", size * ROUNDING)
 
 
 def _gradient_noise(case: Case, sampling: Sampling) -> Evidence:
@@ -159,7 +157,7 @@ def _random_maps(case: Case, sampling: Sampling) -> Evidence:
     mean_square = (weights * squares).sum() / (weights.sum() or 1.0)
     band = stated * (_largest_ratio(_CHANNELS) - 1) * float(mean_square)
     # The loss of parallel pixels is all rounding, and 0 is stated.
-    slack = band / 2 + _ROUNDING * stated + float(np.finfo(np.float64).eps)
+    slack = band / 2 + ROUNDING * stated + float(np.finfo(np.float64).eps)
     return estimate_is(mean_estimate(samples), stated + band / 2, sampling, slack)
 
 
