@@ -18,6 +18,9 @@ from faqd_math.features import resize_bilinear
 # Relative error of one operation: a few times 2⁻¹⁰⁶.
 ROUNDOFF = 2.0**-103
 
+# Products of a matrix product held at once: 64 KiB for each of their two parts.
+_PRODUCTS = 2**13
+
 # 2²⁷ + 1 splits 53 bits into two halves whose products are exact.
 _SPLITTER = 2.0**27 + 1
 
@@ -62,11 +65,16 @@ class DoubleDouble:
         return quotient
 
     def __matmul__(self, other: DoubleDouble) -> DoubleDouble:
-        """Multiply matrices (m, p) and (p, n), a row of the shorter side at a time."""
+        """Multiply matrices (m, p) and (p, n), as many rows at a time as fit in a cache."""
         if other.high.shape[1] < len(self.high):
             return (other.mT @ self.mT).mT
-        rows = [(self[i, :, np.newaxis] * other).sum() for i in range(len(self.high))]
-        return DoubleDouble(np.stack([r.high for r in rows]), np.stack([r.low for r in rows]))
+        rows = max(1, _PRODUCTS // other.high.size)
+        left, right = self.mT[:, :, np.newaxis], other[:, np.newaxis]
+        parts = [(left[:, i : i + rows] * right).sum() for i in range(0, len(self.high), rows)]
+        return DoubleDouble(
+            np.concatenate([part.high for part in parts]),
+            np.concatenate([part.low for part in parts]),
+        )
 
     def sum(self) -> DoubleDouble:
         """Sum over the first axis, in pairs."""

@@ -73,9 +73,21 @@ def unit_pixel_pair(student: Any, teacher: Any) -> tuple[Array, Array, Array]:
     """
     student_batch, teacher_batch = check_pair(student, teacher)
     size = (student_batch.shape[2], student_batch.shape[3])
-    x, norms = unit_pixels(student_batch)
-    y, _ = unit_pixels(resize_bilinear(teacher_batch, size))
-    return x, y, norms
+    x, norms = unit_pixels(_distinct(student_batch))
+    y, _ = unit_pixels(resize_bilinear(_distinct(teacher_batch), size))
+    batch = len(student_batch)
+    return _copies(x, batch), _copies(y, batch), _copies(norms, batch)
+
+
+def _distinct(batch: Array) -> Array:
+    """One sample, where `np.broadcast_to` has made a batch of copies of it."""
+    return batch[:1] if batch.strides[0] == 0 else batch
+
+
+def _copies(samples: Array, batch: int) -> Array:
+    return (
+        samples if len(samples) == batch else np.broadcast_to(samples, (batch, *samples.shape[1:]))
+    )
 
 
 def affinity(features: Any) -> Array:

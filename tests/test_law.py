@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from faqd_math import law
+from faqd_math import contour, law
 from faqd_math.testing import assert_mean
 
 # The docstring's claim, for probabilities of 1e-260 and up.
@@ -24,7 +24,7 @@ MIXED = np.array([3.0, -2.0, 1.0, 0.3, -0.1])
 
 def check_against_chi_squared(tail_probability):
     """Equal eigenvalues: kT/λ² is χ² with kr degrees of freedom; far into both tails."""
-    for r, k in [(1, 1), (1, 2), (1, 15), (2, 3), (7, 5), (64, 15), (10, 1000)]:
+    for r, k in [(1, 1), (1, 2), (1, 15), (2, 3), (7, 5), (64, 15), (200, 3), (10, 1000)]:
         chi2 = stats.chi2(k * r)
         for level in (1e-260, 1e-30, 1e-6, 0.1, 0.5, 0.9):
             upper, lower = chi2.isf(level), chi2.ppf(level)
@@ -147,8 +147,63 @@ def test_accuracy_degrades_with_the_degrees_of_freedom_as_stated(k):
     assert 2e-19 * k < max(errors) <= 2e-17 * k
 
 
+def test_accuracy_degrades_with_the_number_of_eigenvalues_as_stated():
+    """Eigenvalues share logarithms: the rounding of their products stays within the statement."""
+    for r, k in [(7, 10**6), (60, 10**6), (1000, 1000)]:
+        chi2 = stats.chi2(k * r)
+        for x in k * r + np.sqrt(2 * k * r) * np.array([-3, -1, 1, 3]):
+            tail, exact = ("upper", chi2.sf(x)) if x > k * r else ("lower", chi2.cdf(x))
+            p = law.tail_probability(np.ones(r), k, x / k, tail=tail)
+            np.testing.assert_allclose(p, exact, rtol=RTOL + 2e-17 * k * r)
+
+
+def test_principal_logarithms_of_products_are_caught(monkeypatch):
+    """The argument of a product of factors turns by more than π along the path."""
+
+    def principal(factors):
+        return np.log(factors.prod(axis=1)).sum(axis=0)
+
+    monkeypatch.setattr(contour, "_sum_of_logarithms", principal)
+    with pytest.raises((AssertionError, ArithmeticError), match=r"Not equal|does not converge"):
+        check_against_chi_squared(law.tail_probability)
+
+
+def test_products_that_share_a_logarithm_turn_by_less_than_half_a_circle_between_nodes():
+    """Over all slopes q, in widths of the saddle at most √2, and all bends of the path."""
+    v = np.arange(0.0, 12.0, contour._FIRST_STEP / 8)
+    for q in np.geomspace(1e-5, np.sqrt(2), 60):
+        for bend in np.linspace(0.25, 1, 16):
+            arguments = np.angle(1 - q * (1j * np.sinh(v) + bend * (np.cosh(v) - 1)))
+            turns = arguments[8:] - arguments[:-8]
+            assert contour._FACTORS * np.abs(turns).max() < np.pi
+
+
+@pytest.mark.parametrize("block", [1, 2**12, 2**16])
+def test_many_values_at_once_equal_one_after_the_other(block, monkeypatch):
+    """In any blocks; one step serves a block, so that they are equal to rounding."""
+    monkeypatch.setattr(contour, "_BLOCK", block)
+    errors = np.geomspace(0.01, 20, 30)
+    for tail in ("both", "upper", "lower"):
+        at_once = law.failure_probability(MIXED, 3, errors, tail=tail)
+        singly = [law.failure_probability(MIXED, 3, float(e), tail=tail) for e in errors]
+        np.testing.assert_allclose(at_once, singly, rtol=RTOL)
+    values = np.array([-1.0, 0.0, 1e-300, 0.1, 14.0, 15.0, 1e5, 1e300])
+    for tail in ("upper", "lower"):
+        at_once = law.tail_probability(MIXED, 3, values, tail=tail)
+        singly = [law.tail_probability(MIXED, 3, float(value), tail=tail) for value in values]
+        np.testing.assert_allclose(at_once, singly, rtol=RTOL)
+    zero_gap = law.failure_probability(np.zeros(2), 3, errors)
+    np.testing.assert_array_equal(zero_gap, np.zeros(30))
+    np.testing.assert_array_equal(law.tail_probability(np.zeros(2), 3, values), values <= 0)
+
+
+def test_no_values_give_no_probabilities():
+    assert law.failure_probability(MIXED, 3, np.empty(0)).shape == (0,)
+    assert law.tail_probability(MIXED, 3, np.empty(0)).shape == (0,)
+
+
 def test_an_integral_that_does_not_converge_is_refused(monkeypatch):
-    monkeypatch.setattr(law, "_LAST_STEP", law._FIRST_STEP)
+    monkeypatch.setattr(contour, "_LAST_STEP", contour._FIRST_STEP)
     with pytest.raises(ArithmeticError, match="does not converge for k = 3 and 5 eigenvalues"):
         law.failure_probability(MIXED, 3, 0.5)
 
@@ -275,6 +330,21 @@ def test_extreme_errors_give_finite_probabilities():
             r"k is 9007199254740992 for 3 eigenvalues, whose product is above 2\*\*53",
         ),
         (lambda: law.tail_probability(np.ones(1), 1, np.inf), ValueError, "value is inf"),
+        (
+            lambda: law.failure_probability(np.ones(1), 1, np.array([0.1, -0.2])),
+            ValueError,
+            "epsilon is -0.2",
+        ),
+        (
+            lambda: law.failure_probability(np.ones(1), 1, np.array([1, 2])),
+            TypeError,
+            "epsilon has dtype int64",
+        ),
+        (
+            lambda: law.tail_probability(np.ones(1), 1, np.ones((2, 2))),
+            ValueError,
+            r"value has shape \(2, 2\); a number or a vector of them is accepted: flatten it first",
+        ),
         (lambda: law.tail_probability(np.ones(1), 1, 1, tail="both"), ValueError, "tail is 'both'"),
     ],
 )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import faqd_math as fm
-from faqd_math.features import resize_bilinear
+from faqd_math.features import resize_bilinear, unit_pixel_pair
 from faqd_math.testing import feature_maps, feature_pairs, probes_for
 from faqd_math.testing.properties import assert_close, loss_tolerance
 
@@ -22,6 +22,17 @@ def samples(student, teacher, probes=None):
         return list(zip(student, teacher, strict=True))
     shared = np.broadcast_to(probes, (len(student), *probes.shape[-2:]))
     return list(zip(student, teacher, shared, strict=True))
+
+
+@given(feature_pairs())
+def test_copies_of_one_sample_are_a_batch_like_any_other(pair):
+    """Of both maps or of one, by `np.broadcast_to`: normalised once, to the same bits."""
+    student, teacher = (m.reshape(-1, *m.shape[-3:])[0] for m in pair)
+    copies = [np.broadcast_to(m, (3, *m.shape)) for m in (student, teacher)]
+    written = [copy.copy() for copy in copies]
+    for maps in (copies, [copies[0], written[1]], [written[0], copies[1]]):
+        for actual, expected in zip(unit_pixel_pair(*maps), unit_pixel_pair(*written), strict=True):
+            np.testing.assert_array_equal(actual, expected)
 
 
 @given(feature_maps())

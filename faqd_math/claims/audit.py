@@ -11,7 +11,7 @@ from faqd_math import moments, order_one, released
 from faqd_math._validation import Array
 from faqd_math.claims.audit_training import TRAINING_AUDIT
 from faqd_math.claims.chance import ROUNDING, estimate_is
-from faqd_math.claims.estimates import fresh_probes
+from faqd_math.claims.estimates import copies, fresh_probes
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Batch, Case
 from faqd_math.confidence import Estimate, mean_estimate
@@ -77,16 +77,14 @@ def _root_bias(batch: Batch, sampling: Sampling) -> Evidence:
     case, k = Case(batch.name, student, teacher), sampling.k
     exact = fa_loss(student, teacher)
     fewer = replace(sampling, replications=sampling.replications // 2)  # two calls each
-    draws = (z for _, probes in fresh_probes(case, fewer) for z in probes)
-    root, square = np.transpose(
-        [
-            (
-                released.ffa_loss(student, teacher, z, order=2) / np.sqrt(exact),
-                ffa_loss(student, teacher, z) / exact,
-            )
-            for z in draws
-        ]
+    draws = list(fresh_probes(case, fewer))
+    square = (
+        np.concatenate([ffa_loss(*copies(case, size), z, reduction="none") for size, z in draws])
+        / exact
     )
+    root = np.array(
+        [released.ffa_loss(student, teacher, z, order=2) for _, probes in draws for z in probes]
+    ) / np.sqrt(exact)
     covariance = np.cov(root, square)
     slope = covariance[0, 1] / covariance[1, 1]
     bias = 1 - moments.root_mean(case.spectrum, k) / np.sqrt(case.mu)

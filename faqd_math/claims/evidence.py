@@ -50,7 +50,8 @@ class Sampling:
     def once(self, key: Hashable, draw: Callable[[], Array]) -> Array:
         """Draw replications at the first call with a key, and share them with later claims.
 
-        Their p-values are then dependent, to which Holm's procedure is indifferent.
+        Their p-values are then dependent, to which Holm's procedure is indifferent. What several
+        claims compute from a case without a draw is shared likewise.
         """
         if key not in self._drawn:
             self._drawn[key] = draw()

@@ -54,13 +54,13 @@ def _relative_variance(case: Case, sampling: Sampling, *, law: ProbeLaw) -> Evid
 def _third_cumulant(case: Case, sampling: Sampling) -> Evidence:
     """E(T − μ)³ under the exact law, relative to what P5 states."""
     stated = moments.third_cumulant(case.spectrum, sampling.k) / case.mu**3
-    exact = _expectation(case, sampling.k, lambda t: 3 * (t - 1) ** 2) - 1
+    exact = _expectation(case, sampling, lambda t: 3 * (t - 1) ** 2) - 1
     return Evidence(exact / stated, 1.0, "=", _QUADRATURE / stated)
 
 
 def _root_bias(case: Case, sampling: Sampling) -> Evidence:
     """1 − E√(T/μ) under the exact law, relative to 1/(4kρ)."""
-    exact = 1 - _expectation(case, sampling.k, lambda t: 0.5 / np.sqrt(t))
+    exact = 1 - _expectation(case, sampling, lambda t: 0.5 / np.sqrt(t))
     stated = 1 - moments.root_mean(case.spectrum, sampling.k) / np.sqrt(case.mu)
     # The delta method leaves out Σλ⁶/(2k²μ³) and smaller terms.
     left_out = moments.third_cumulant(case.spectrum, sampling.k) / (8 * case.mu**3)
@@ -68,20 +68,24 @@ def _root_bias(case: Case, sampling: Sampling) -> Evidence:
     return Evidence(exact / stated, 1.0, "=", allowance / stated)
 
 
-def _expectation(case: Case, k: int, slope: Callable[[Array], Array]) -> float:
-    """E g(T/μ) − g(0) = ∫ g'(t) P(T/μ ≥ t) dt, by Gauss and Legendre's rule on five pieces.
+def _expectation(case: Case, sampling: Sampling, slope: Callable[[Array], Array]) -> float:
+    """E g(T/μ) − g(0) = ∫ g'(t) P(T/μ ≥ t) dt."""
+    t, weights = sampling.once((case, "survival"), lambda: _survival(case, sampling.k))
+    return float((weights * slope(t)).sum())
+
+
+def _survival(case: Case, k: int) -> Array:
+    """Nodes t and weights that integrate against P(T/μ ≥ t), by Gauss and Legendre on five pieces.
 
     With t = s² the integrand is smooth at 0 for the slopes used here.
     """
     deviation = np.sqrt(2 / (k * case.effective_rank))
-    total, left, nodes, weights = 0.0, 0.0, *np.polynomial.legendre.leggauss(24)
-    ends = [max(1 - 4 * deviation, 0.25), *(1 + deviation * np.array([0, 4, 16, 40]))]
-    for right in np.sqrt(ends):
-        s = left + (right - left) * (nodes + 1) / 2
-        survival = [tail_probability(case.spectrum, k, float(value)) for value in case.mu * s**2]
-        total += (right - left) / 2 * float((weights * slope(s**2) * 2 * s * survival).sum())
-        left = right
-    return total
+    ends = np.sqrt([0, max(1 - 4 * deviation, 0.25), *(1 + deviation * np.array([0, 4, 16, 40]))])
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    half = np.diff(ends)[:, np.newaxis] / 2
+    s = (ends[:-1, np.newaxis] + half * (nodes + 1)).ravel()
+    weights = (half * weights).ravel()
+    return np.stack([s**2, 2 * s * weights * tail_probability(case.spectrum, k, case.mu * s**2)])
 
 
 def _shared_probes(batch: Batch, sampling: Sampling) -> Evidence:
