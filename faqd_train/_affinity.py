@@ -1,22 +1,39 @@
-"""Feature affinity of unit pixels: each path's total and its gradient, in closed form (I8, I9).
+"""Feature affinity of unit pixels, in closed form: totals, and their gradient (§1, I4, I8, I9).
 
-A path returns Σ-type totals (B,) before the division by N², and, if asked, their gradient
-(B, C_s, N) with respect to X. Value and gradient share their products, so both are taken in one
-pass and autograd records nothing of it.
+The forms take unit pixels x, y of shape (B, C, N) in the dtype that they compute in, and give
+totals (B,) before the division by N², each with a verdict on its digits (§5). The gradient by
+X is taken from x, y and the little that the total leaves: its core.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from faqd_train._validation import check_finite
-
-Totals = tuple[Tensor, Tensor | None]
-
-# Entries of a block of rows of the affinity gap on the direct path: 16 MiB of float64.
+# Entries of a block of rows of the affinity gap on the direct path: 8 MiB of float32.
 CHUNK = 2**21
+# What is promised of values that float32 gives, relatively; the others are left to float64.
+ACCURACY = 1e-4
+ROUNDOFF = 2.0**-24  # of float32
+TERMS = 4096  # that Gram's products sum in float32
+
+
+class Form(NamedTuple):
+    """How a loss is computed: "gram" or "direct", or "projected" where there are probes."""
+
+    name: str
+    order: int
+
+
+class Totals(NamedTuple):
+    """Of each sample, the total, whether its digits can be trusted, and what the slope needs."""
+
+    values: Tensor  # (B,), float64
+    trusted: Tensor  # (B,), bool
+    core: Tensor  # gram: [XXᵀ, −XYᵀ]; projected: AZ; direct: nothing, (B, 0, 0)
 
 
 def accumulation_dtype(device: torch.device) -> torch.dtype:
@@ -29,103 +46,123 @@ def cancellation(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps ** 0.25
 
 
-def unit_pixels(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x_i = F_i/‖F_i‖ as (B, C, N), 0 at dead pixels, and the norms ‖F_i‖ as (B, 1, N).
-
-    Each pixel is first divided by its largest magnitude, so that neither overflow nor underflow
-    of the squares can turn a live pixel into a dead or an infinite one. NaN stays NaN.
-    """
-    pixels = features.flatten(2)
-    peak = torch.linalg.vector_norm(pixels, ord=torch.inf, dim=1, keepdim=True)
-    unit = pixels / peak.masked_fill(peak == 0, 1)
-    scaled_norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
-    unit /= scaled_norm.masked_fill(peak == 0, 1)
-    return unit, peak * scaled_norm
+def cheapest_form(n: int, c_student: int, c_teacher: int) -> str:
+    """Name the exact form of order 2 with fewer multiply-adds (§4)."""
+    of_gram = n * (c_student**2 + c_teacher**2 + c_student * c_teacher)
+    return "gram" if of_gram <= n * n * (c_student + c_teacher) else "direct"
 
 
-def unit_pixel_pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return unit pixels of both at the student's size, and the student's pixel norms."""
-    dtype = accumulation_dtype(student.device)
-    student, teacher = (
-        (maps if maps.ndim == 4 else maps.unsqueeze(0)).to(dtype) for maps in (student, teacher)
-    )
-    size = student.shape[2:]
-    if teacher.shape[2:] != size:
-        # Shrinking reads only some pixels: NaN in the others would not reach the result.
-        check_finite(teacher, "teacher")
-        teacher = interpolate(teacher, size=size, mode="bilinear", align_corners=True)
-    x, norms = unit_pixels(student)
-    y, _ = unit_pixels(teacher)
-    return x, y, norms
+def totals(x: Tensor, y: Tensor, z: Tensor | None, form: Form) -> Totals:
+    """Compute Σ|A_ij|^order, or with probes z (N, k) or (B, N, k) its mean over them."""
+    if z is not None:
+        return _projected(x, y, z, form.order)
+    return _gram(x, y) if form.name == "gram" else _direct(x, y, form.order)
 
 
-def normalisation_pullback(gradient: Tensor, x: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
-    """Project G off each x_i, 0 at dead pixels; return it and the norms it is to be divided by.
-
-    The division waits for backward: where a norm is tiny, only the product with the incoming
-    gradient is known to be in range.
-    """
-    dead = norms == 0
-    tangent = gradient - x * (x * gradient).sum(dim=1, keepdim=True)
-    return tangent.masked_fill(dead, 0), norms.masked_fill(dead, 1)
-
-
-def exact(x: Tensor, y: Tensor, *, order: int, method: str, with_gradient: bool) -> Totals:
-    """Take the path of the given name; "auto" takes the one with fewer multiply-adds (§4)."""
-    n, cs, ct = x.shape[2], x.shape[1], y.shape[1]
-    gram_is_cheaper = n * (cs * cs + ct * ct + cs * ct) <= n * n * (cs + ct)
-    if order == 1 or method == "direct" or (method == "auto" and not gram_is_cheaper):
-        return direct(x, y, order=order, with_gradient=with_gradient)
-    return gram(x, y, with_gradient=with_gradient)
-
-
-def gram(x: Tensor, y: Tensor, *, with_gradient: bool) -> Totals:
-    """μ = ‖XXᵀ‖² + ‖YYᵀ‖² − 2‖XYᵀ‖² (I4), by `spectrum` where that cancels; never negative."""
-    xx, xy, yy = x @ x.mT, x @ y.mT, y @ y.mT
-    size = squared_norm(xx) + squared_norm(yy)
-    totals = size - 2 * squared_norm(xy)
-    cancelled = totals < cancellation(x.dtype) * size
-    if cancelled.any():
-        totals[cancelled] = spectrum(x[cancelled], y[cancelled])
-    # XA = (XXᵀ)X − (XYᵀ)Y subtracts first powers of the gap: what it loses is only √ of μ's loss.
-    return totals, 4 * (xx @ x - xy @ y) if with_gradient else None
+def slope(
+    x: Tensor, y: Tensor, z: Tensor | None, form: Form, core: Tensor, *, out: Tensor
+) -> Tensor:
+    """Put the totals' gradient by X, as if its pixels were free, into out (B, C, N)."""
+    if z is not None:
+        # 2/k·(X V Zᵀ + X Z Vᵀ) with V = AZ, or half its signs: two products of 2k columns.
+        v = core.sign() / 2 if form.order == 1 else core
+        right = torch.cat([v, z.expand_as(v)], dim=-1)
+        left = (x @ right).roll(z.shape[-1], dims=-1)  # [XZ, XV]
+        return torch.bmm(left.mul_(2 / z.shape[-1]), right.mT, out=out)
+    if form.name == "gram":
+        # 4XA = 4(XXᵀ)X − 4(XYᵀ)Y subtracts first powers of the gap.
+        of_student, of_teacher = torch.split(4 * core, [x.shape[1], y.shape[1]], dim=-1)
+        torch.bmm(of_student, x, out=out)
+        return torch.baddbmm(out, of_teacher, y, out=out)
+    blocks = _gap_by_rows(x, y) if core.shape[1] == 0 else [(slice(None), core)]
+    for rows, gap in blocks:
+        factor = 2 * gap.sign() if form.order == 1 else 4 * gap
+        out[..., rows] = x @ factor.mT
+    return out
 
 
 def spectrum(x: Tensor, y: Tensor) -> Tensor:
     """μ = ‖R J Rᵀ‖² = ‖R_s R_sᵀ − R_t R_tᵀ‖² with [X; Y]ᵀ = QR: no cancellation of squares (§5)."""
     r = torch.linalg.qr(torch.cat([x, y], dim=1).mT, mode="r").R
-    r_student, r_teacher = r.split([x.shape[1], y.shape[1]], dim=-1)
+    r_student, r_teacher = torch.split(r, [x.shape[1], y.shape[1]], dim=-1)
     return squared_norm(r_student @ r_student.mT - r_teacher @ r_teacher.mT)
 
 
-def direct(x: Tensor, y: Tensor, *, order: int, with_gradient: bool) -> Totals:
-    """Σ A_ij² or Σ |A_ij| over blocks of rows of A, whose gradients are 4XA and 2X sign(A)."""
+def squared_norm(matrices: Tensor) -> Tensor:
+    """‖·‖_F² over the last two axes, accumulated in float64."""
+    dtype = accumulation_dtype(matrices.device)
+    return torch.linalg.vector_norm(matrices, dim=(-2, -1), dtype=dtype).square()
+
+
+def _gram(x: Tensor, y: Tensor) -> Totals:
+    """μ = ‖XXᵀ‖² + ‖YYᵀ‖² − 2‖XYᵀ‖² (I4), which cancels as the maps agree."""
+    xx, xy, yy = _product(x, x), _product(x, y), _product(y, y)
+    size = squared_norm(xx) + squared_norm(yy)
+    values = size - 2 * squared_norm(xy)
+    share = cancellation(x.dtype)
+    if x.dtype == torch.float32:
+        # A sum of N terms is off by about √N·u (Higham & Mary 2019), relatively, and so are the
+        # squares that cancel. The constants are by trial.
+        share = (4 + min(x.shape[-1], TERMS) ** 0.5 / 5) * ROUNDOFF / ACCURACY
+    return Totals(values, values >= share * size, torch.cat([xx, -xy], dim=-1).to(x.dtype))
+
+
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    """XYᵀ, whose sums over many pixels are continued in float64."""
+    if x.shape[-1] <= TERMS:
+        return x @ y.mT
+    blocks = zip(torch.split(x, TERMS, dim=-1), torch.split(y, TERMS, dim=-1), strict=True)
+    products = [(a @ b.mT).to(accumulation_dtype(x.device)) for a, b in blocks]
+    return torch.stack(products).sum(0)
+
+
+def _direct(x: Tensor, y: Tensor, order: int) -> Totals:
+    """Σ A_ij² or Σ |A_ij|, from blocks of rows of A; kept is an A that is smaller than the maps."""
+    n, dtype = x.shape[-1], accumulation_dtype(x.device)
+    values, core = x.new_zeros(len(x), dtype=dtype), x.new_empty(len(x), 0, 0)
+    for _, gap in _gap_by_rows(x, y):
+        values += _norm_power(gap, order)
+        if gap.shape[1] == n <= x.shape[1] + y.shape[1]:
+            core = gap
+    trusted = _is_clear(values, torch.full_like(values, 2 * n**2), n**2, order, x.dtype)
+    return Totals(values, trusted, core)
+
+
+def _projected(x: Tensor, y: Tensor, z: Tensor, order: int) -> Totals:
+    """Mean over the k probes of ‖Az‖² or ‖Az‖₁, with AZ = Xᵀ(XZ) − Yᵀ(YZ) (§1)."""
+    n, k = z.shape[-2:]
+    xz, yz = x @ z, y @ z
+    az = torch.baddbmm(x.mT @ xz, y.mT, yz, alpha=-1)
+    values = _norm_power(az, order)
+    minuends = n * (squared_norm(xz) + squared_norm(yz))  # as ‖XᵀXZ‖ <= √N·‖XZ‖
+    return Totals(values / k, _is_clear(values, minuends, n * k, order, x.dtype), az)
+
+
+def _gap_by_rows(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
     batch, _, n = x.shape
-    totals = x.new_zeros(batch)
-    gradient = torch.empty_like(x) if with_gradient else None
     height = max(CHUNK // (batch * n), 1)
     for start in range(0, n, height):
         rows = slice(start, start + height)
-        gap = x[..., rows].mT @ x - y[..., rows].mT @ y
-        totals += gap.abs().sum(dim=(1, 2)) if order == 1 else squared_norm(gap)
-        if gradient is not None:
-            slope = 2 * gap.sign() if order == 1 else 4 * gap
-            gradient[..., rows] = x @ slope.mT
-    return totals, gradient
+        yield rows, torch.baddbmm(x[..., rows].mT @ x, y[..., rows].mT, y, alpha=-1)
 
 
-def projected(x: Tensor, y: Tensor, *, z: Tensor, order: int, with_gradient: bool) -> Totals:
-    """Mean over the k probes of ‖Az‖² or ‖Az‖₁, with AZ = Xᵀ(XZ) − Yᵀ(YZ) (§1, I9)."""
-    k = z.shape[-1]
-    xz = x @ z
-    az = x.mT @ xz - y.mT @ (y @ z)
-    totals = (az.abs().sum(dim=(1, 2)) if order == 1 else squared_norm(az)) / k
-    if not with_gradient:
-        return totals, None
-    v = az.sign() / 2 if order == 1 else az
-    return totals, 2 / k * ((x @ v) @ z.mT + xz @ v.mT)
+def _norm_power(matrices: Tensor, order: int) -> Tensor:
+    if order == 2:
+        return squared_norm(matrices)
+    dtype = accumulation_dtype(matrices.device)
+    return torch.linalg.vector_norm(matrices, ord=1, dim=(-2, -1), dtype=dtype)
 
 
-def squared_norm(matrices: Tensor) -> Tensor:
-    """‖·‖_F² over the last two axes."""
-    return matrices.square().sum(dim=(-2, -1))
+def _is_clear(
+    values: Tensor, minuends: Tensor, entries: int, order: int, dtype: torch.dtype
+) -> Tensor:
+    """Whether a difference, of so many entries, keeps its digits beside √minuends (float32).
+
+    First powers cancel here: the norm is off by at most 4u·√minuends, by trial.
+    """
+    if dtype != torch.float32:
+        return torch.ones_like(values, dtype=torch.bool)
+    share = 4 * ROUNDOFF / ACCURACY
+    if order == 1:  # ‖·‖₁ <= √entries·‖·‖₂
+        return values >= share * (entries * minuends).sqrt()
+    return values >= share**2 * minuends

@@ -138,7 +138,7 @@ def paths_taken(module, gram_name, direct_name, loss, monkeypatch):
         monkeypatch.setattr(module, name, spy)
     loss()
     monkeypatch.undo()
-    return taken
+    return list(dict.fromkeys(taken))  # once more where digits cancel
 
 
 def numpy_paths(student, teacher, monkeypatch):
@@ -148,7 +148,7 @@ def numpy_paths(student, teacher, monkeypatch):
 
 def torch_paths(student, teacher, monkeypatch):
     loss = partial(torch_fa_loss, torch.from_numpy(student), torch.from_numpy(teacher))
-    return paths_taken(_affinity, "gram", "direct", loss, monkeypatch)
+    return paths_taken(_affinity, "_gram", "_direct", loss, monkeypatch)
 
 
 @pytest.mark.parametrize("paths", [numpy_paths, torch_paths])

@@ -84,10 +84,13 @@ def test_squares_that_overflow_or_underflow_leave_the_loss_unchanged(name, expon
     loss = all_losses(16)[name]
     student, teacher = draw_maps(2, 3, 4, 4)
     scale = 2.0**exponent
-    assert torch.equal(loss(scale * student, scale * teacher), loss(student, teacher))
-    # Powers of two commute with rounding, so the gradient scales by 1/scale exactly.
-    scaled = gradient_of(loss, scale * student, teacher)
-    assert torch.equal(scaled * scale, gradient_of(loss, student, teacher))
+    value, scaled = loss(student, teacher), loss(scale * student, scale * teacher)
+    # Pixels are normalised in another way where squares leave the range: 2C + 8 roundings in each
+    # of 16 terms of a sum, and in the gradient 4/N times as many products.
+    torch.testing.assert_close(scaled, value, rtol=16 * 14 * 2**-53, atol=0)
+    gradient = gradient_of(loss, student, teacher)
+    scaled = gradient_of(loss, scale * student, teacher) * scale
+    torch.testing.assert_close(scaled, gradient, rtol=0, atol=16 * 14 * 2**-53)
 
 
 class LargestTensor(TorchDispatchMode):
@@ -128,10 +131,12 @@ def test_no_path_forms_an_affinity_matrix(name):
     student, teacher = draw_maps(channels, 64, 64)
     largest, kept = memory_of(all_losses(n)[name], student, teacher)
     chunked = name in ("direct", "order 1")
-    # Elsewhere the largest is N×2C, N×k or one of the maps; N² is 8 chunks.
-    assert largest <= (_affinity.CHUNK if chunked else n * 2 * channels)
-    # Autograd keeps the gradient and the pixel norms.
-    assert kept == n * channels + n
+    # Elsewhere the largest is N×2C, N×2k or one of the maps; N² is 8 chunks.
+    assert largest <= (_affinity.CHUNK if chunked else n * 2 * max(channels, 5))
+    # Autograd keeps references to the maps, both maps' pixel norms, one verdict, and of FFA the
+    # probes and AZ, of Gram XXᵀ and XYᵀ.
+    core = 2 * n * 5 if name.startswith("ffa") else 0 if chunked else 2 * channels**2
+    assert kept == 2 * n * channels + 2 * n + 1 + core
 
 
 def test_memory_check_sees_an_affinity_matrix():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import faqd_math as fm
 from faqd_math.features import resize_bilinear
 from faqd_math.testing import feature_pairs, probes_for
-from faqd_train import _affinity, losses
+from faqd_train import _affinity, _pieces, losses
 from faqd_train.losses import fa_loss, ffa_loss
 
 UNIT_ROUNDOFF = np.finfo(np.float64).eps / 2
@@ -247,10 +247,10 @@ def test_ffa_parity_check_catches_a_gradient_off_by_1e_9(order, size):
         assert_ffa_matches(planted, student, teacher, probes, order)
 
 
-def assert_value_within_1e_5(value, expected, order, floor):
+def assert_value_within_1e_4(value, expected, order, floor):
     """Compare values above 1e-9, and the 1/order-th powers of smaller ones as above."""
-    if expected > 1e-9 and not abs(value - expected) <= 1e-5 * expected:
-        raise AssertionError(f"values: {value} against {expected}, off by more than 1e-5 of it")
+    if expected > 1e-9 and not abs(value - expected) <= 1e-4 * expected:
+        raise AssertionError(f"values: {value} against {expected}, off by more than 1e-4 of it")
     if expected <= 1e-9:
         assert_values_match(value, expected, order, floor)
 
@@ -269,25 +269,97 @@ def assert_low_precision_matches(student, teacher, probes, order):
     ]:
         # The result is float32: rounded, and below 2⁻¹²⁶ to multiples of 2⁻¹⁴⁹.
         floor = rounding * size + 2.0**-24 * expected ** (1 / order) + 2.0 ** (-149 / order)
-        assert_value_within_1e_5(value.item(), expected, order, floor)
+        assert_value_within_1e_4(value.item(), expected, order, floor)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("order", [1, 2])
 @given(drawn=pairs_with_probes())
-def test_maps_of_low_precision_give_the_reference_value_within_1e_5(dtype, order, drawn):
+def test_maps_of_low_precision_give_the_reference_value_within_1e_4(dtype, order, drawn):
     *maps, probes = drawn
     assert_low_precision_matches(*(torch.from_numpy(m).to(dtype) for m in maps), probes, order)
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_float32_arithmetic_would_not(order, monkeypatch):
+def test_float32_alone_would_not(order, monkeypatch):
+    """Of maps that nearly agree, float32 loses the gap; what is promised comes from float64."""
     rng = np.random.default_rng(0)
     student = torch.from_numpy(rng.standard_normal((3, 5, 4, 4))).float()
     teacher = student + 1e-4 * torch.from_numpy(rng.standard_normal((3, 5, 4, 4))).float()
     probes = fm.sample_probes(16, 5, rng=rng)
     assert_low_precision_matches(student, teacher, probes, order)
-    for module in (_affinity, losses):
-        monkeypatch.setattr(module, "accumulation_dtype", lambda _: torch.float32)
-    with pytest.raises(AssertionError, match="off by more than 1e-5"):
+    monkeypatch.setattr(_affinity, "ACCURACY", 1e6)
+    with pytest.raises(AssertionError, match="off by more than 1e-4"):
         assert_low_precision_matches(student, teacher, probes, order)
+
+
+def test_piecewise_values_and_gradients_are_those_of_the_whole(monkeypatch):
+    """Seven samples in pieces of three, three and one, of which the quick pass leaves two."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 7, 3, 4, 4, generator=generator)
+    teacher[2] = student[2] + 1e-5 * teacher[2]  # cancels
+    student[5] *= 1e-30  # squares underflow
+    whole = fa_loss(student, teacher, reduction="none"), gradients_of(student, teacher)
+    monkeypatch.setattr(_pieces, "PIECE", 3 * 2 * 3 * 16)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    lengths = []
+    totals = _affinity.totals
+    monkeypatch.setattr(
+        _affinity, "totals", lambda x, *rest: lengths.append(len(x)) or totals(x, *rest)
+    )
+    pieces = fa_loss(student, teacher, reduction="none"), gradients_of(student, teacher)
+    assert lengths[:4] == [3, 3, 1, 2]
+    # Products of 3 and 16 terms in float32, in the order that a batch of that length takes.
+    torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-6 * whole[1][0].abs().max())
+
+
+def gradients_of(student, teacher):
+    student = student.clone().requires_grad_()
+    fa_loss(student, teacher, reduction="sum").backward()
+    return student.grad
+
+
+@pytest.mark.parametrize("name", ["auto", "gram", "direct", "order 1", "ffa"])
+def test_layout_of_the_maps_changes_nothing_but_the_gradient_s_layout(name):
+    """Channels-last and permuted maps against the reference, which has no layouts."""
+    options = {"order 1": {"order": 1}, "gram": {"method": "gram"}, "direct": {"method": "direct"}}
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((2, 3, 5, 4, 6))
+    probes = fm.sample_probes(24, 4, rng=rng)
+    given_probes = {"probes": torch.from_numpy(probes)} if name == "ffa" else {}
+    loss = partial(ffa_loss if name == "ffa" else fa_loss, **options.get(name, {}), **given_probes)
+    if name == "ffa":
+        expected = fm.ffa_gradient(*maps, probes)
+    else:
+        expected = fm.fa_gradient(*maps, order=options.get(name, {}).get("order", 2))
+    last = {"memory_format": torch.channels_last}
+    for student, teacher in [
+        [torch.from_numpy(m).contiguous(**last) for m in maps],
+        [torch.from_numpy(np.ascontiguousarray(m.swapaxes(2, 3))).mT for m in maps],
+    ]:
+        student.requires_grad_()
+        loss(student, teacher).backward()
+        np.testing.assert_allclose(student.grad.numpy(), expected, atol=1e-14)
+        assert student.grad.is_contiguous(**last) == student.is_contiguous(**last)
+
+
+# torch.compile itself makes an instance of the autograd function, which torch deprecates.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("probes", [False, True])
+def test_losses_compile_without_a_graph_break(order, probes):
+    student, teacher = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    options = {"order": order, "check": False}
+    if probes:
+        z = losses.sample_probes(16, 3, generator=torch.Generator().manual_seed(1))
+        options["probes"] = z.float()
+    loss = partial(ffa_loss if probes else fa_loss, **options)
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    results = []
+    for call in (loss, compiled):
+        maps = student.clone().requires_grad_()
+        value = call(maps, teacher)
+        value.backward()
+        results.append((value.detach(), maps.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
