@@ -18,11 +18,13 @@ from faqd_math.report_figures import (
     tails,
     tightness,
 )
+from faqd_math.scripts import split_scripts
 
 _TITLE = "The error estimates of feature affinity, checked"
 _COLUMNS = (
     "claim",
-    "statement, formula, and where it is strained most",
+    "verdict",
+    "statement, and where it is strained most",
     "method",
     "measured",
     "claimed",
@@ -31,7 +33,6 @@ _COLUMNS = (
     "tightness",
     "p-value",
     "detectable",
-    "verdict",
 )
 
 
@@ -78,13 +79,12 @@ def _summary(report: Report) -> str:
 def _table(report: Report) -> str:
     head = "".join(f'<th scope="col">{column}</th>' for column in _COLUMNS)
     rows = "\n".join(_row(verdict) for verdict in report.verdicts)
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
     return (
         "<p>The numbers of a claim are those of the subject that strains it most. Allowance: what "
         "rounding, or chance, may add. Margin: how much farther off the measured value might have "
         "been. Tightness: the share of a bound that is reached. Detectable: the deviation that a "
-        "check by replication finds nine times in ten.</p>\n"
-        '<div class="scroll" tabindex="0" role="region" aria-label="Verdicts">\n'
-        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
+        "check by replication finds nine times in ten.</p>\n" + _scrolling(table, "Verdicts")
     )
 
 
@@ -108,19 +108,42 @@ def _row(verdict: Verdict) -> str:
     ]
     return (
         f'<tr class="{kind}"><th scope="row"><a href="#{claim.id}">{claim.id}</a></th>'
-        f"<td>{escape(claim.statement.sentence)}<br>{_formula(claim.statement.tex)}<br>"
+        f"<td>{'holds' if verdict.holds else 'FAILS'}</td>"
+        f"<td>{typeset(claim.statement.sentence)}<br>"
         f"<small>{escape(verdict.names[hardest])}</small></td><td>{claim.method}</td>"
-        f"{''.join(f'<td>{number}</td>' for number in numbers)}"
-        f"<td>{'holds' if verdict.holds else 'FAILS'}</td></tr>"
+        f"{''.join(f'<td>{number}</td>' for number in numbers)}</tr>"
+    )
+
+
+def typeset(text: str) -> str:
+    """Write a text of a claim as HTML, with its sub- and superscripts.
+
+    Examples
+    --------
+    >>> typeset("|S_ij| < 2^{b−1}")
+    '|S<sub>ij</sub>| &lt; 2<sup>b−1</sup>'
+    """
+    return "".join(
+        escape(piece) if kind == "line" else f"<{kind}>{escape(piece)}</{kind}>"
+        for kind, piece in split_scripts(text)
     )
 
 
 def _formula(tex: str) -> str:
+    """Draw a formula above its TeX; where it cannot be drawn the TeX stands alone."""
+    source = f"<code>{escape(tex)}</code>"
     try:
-        drawing = formula(tex)
+        drawing = _image(formula(tex), tex, "formula")
     except ValueError:
-        return f"<code>{escape(tex)}</code>"
-    return _image(drawing, tex, "formula")
+        return source
+    return f"{_scrolling(drawing, 'Formula')}{source}"
+
+
+def _scrolling(content: str, label: str) -> str:
+    """Let what is wider than the screen scroll by itself, by keys too."""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">\n{content}\n</div>'
+    )
 
 
 def _figures(report: Report, cases: Sequence[Case]) -> list[str]:
@@ -159,9 +182,9 @@ def _figures(report: Report, cases: Sequence[Case]) -> list[str]:
 
 
 def _figure(title: str, drawing: bytes, caption: str) -> str:
+    picture = _image(drawing, f"{title}. {caption}", "plot")
     return (
-        f'<h2>{title}</h2>\n<figure>\n<div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{title}">{_image(drawing, f"{title}. {caption}", "plot")}</div>\n'
+        f"<h2>{title}</h2>\n<figure>\n{_scrolling(picture, title)}\n"
         f"<figcaption>{caption}</figcaption>\n</figure>"
     )
 
@@ -174,13 +197,14 @@ def _image(drawing: bytes, alt: str, kind: str) -> str:
 def _explanation(verdict: Verdict) -> str:
     claim, said = verdict.claim, verdict.claim.statement
     parts = {
-        "Formula": f"<code>{escape(said.tex)}</code>",
-        "Assumptions": escape(said.assumptions),
-        "Proof sketch": escape(said.proof),
-        "Source": escape(said.source),
+        "Formula": _formula(said.tex),
+        "Assumptions": typeset(said.assumptions),
+        "Proof sketch": typeset(said.proof),
+        "Source": typeset(said.source),
     }
     entries = "".join(f"<dt>{title}</dt><dd>{text}</dd>" for title, text in parts.items())
+    # Browsers open what holds the target of a link: the id is inside of it.
     return (
-        f'<details id="{claim.id}"><summary><b>{claim.id}</b> {escape(said.sentence)}</summary>'
-        f"<dl>{entries}</dl></details>"
+        f"<details><summary><b>{claim.id}</b> {typeset(said.sentence)}</summary>"
+        f'<dl id="{claim.id}">{entries}</dl></details>'
     )

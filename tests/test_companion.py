@@ -1,14 +1,17 @@
 """The companion: complete, strict, readable without network, and without errors in a browser."""
 
+import fcntl
+import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from browser import PHONE, open_phone, visit
 
 from analysis import results
 from analysis.build import FOLDER, PICTURES, PRODUCTS
@@ -18,17 +21,8 @@ from analysis.provenance import ROOT, read_manifest
 from analysis.tables.theory import CLAIMS as CLAIMS_RECORD
 from faqd_math.claims import CLAIMS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PHONE = {"width": 375, "height": 700}
 # Where the site names an address that a browser loads unasked.
 LOADING = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
-COUNTED = """() => ({
-    formulas: document.querySelectorAll('.math').length,
-    drawn: document.querySelectorAll('.math mjx-container > svg').length,
-    errors: document.querySelectorAll('[data-mml-node="merror"]').length,
-    width: document.documentElement.scrollWidth,
-    blank: [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src),
-})"""
 
 
 class Page(HTMLParser):
@@ -51,11 +45,20 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Build the site in a process of its own, in which warnings are Sphinx's to judge."""
-    out = tmp_path_factory.mktemp("companion")
-    command = [sys.executable, "-m", "analysis.companion", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    """Build the site in a process of its own, in which warnings are Sphinx's to judge.
+
+    Of two test processes the first builds, and the other waits and reads the same.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    out = folder / "companion"
+    with (folder / "companion.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.exists():
+            command = [sys.executable, "-m", "analysis.companion", "--out", str(out)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
     return out
 
 
@@ -66,14 +69,8 @@ def pages(site):
 
 @pytest.fixture(scope="module")
 def phone():
-    """Open a browser of a phone's size without network."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_context(viewport=PHONE, offline=True)
-        browser.close()
+    with open_phone() as context:
+        yield context
 
 
 def record():
@@ -177,7 +174,6 @@ def test_what_is_loaded_from_elsewhere_is_seen(text, seen):
     assert external(Page(text)) == seen
 
 
-@pytest.mark.slow
 def test_the_site_is_whole(site, pages):
     names = {path.relative_to(site).as_posix() for path in pages}
     notebook_pages = {f"notebooks/{path.stem}.html" for path in notebooks()}
@@ -190,13 +186,27 @@ def test_the_site_is_whole(site, pages):
     assert len(boxes) == len(CLAIMS)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mathematics.html", "notebooks/audit.html"])
+def test_each_statement_in_a_table_leads_to_its_claim(site, pages, name):
+    links = {link.get("href", "").rpartition("/")[2] for link in pages[site / name].all("a")}
+    stated = [claim.id for claim in CLAIMS if claim.id != "LAW"]  # said in words, not in a table
+    assert {f"claims.html#claim-{claim_id.lower()}" for claim_id in stated} <= links
+
+
+def test_headings_go_down_one_level_at_a_time(pages):
+    for path, page in pages.items():
+        if path.name == "search.html":  # filled by its script
+            continue
+        levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+        assert levels.count(1) == 1, path.name
+        assert all(below <= above + 1 for above, below in pairwise([0, *levels])), path.name
+
+
 def test_every_figure_is_shown_twice_with_its_alternative_text(pages):
     texts = [attributes.get("alt") for page in pages.values() for attributes in page.all("img")]
     assert sorted(texts, key=str) == sorted(2 * [picture.text for picture in PICTURES])
 
 
-@pytest.mark.slow
 def test_nothing_is_loaded_from_elsewhere(site, pages):
     assert {str(path): external(page) for path, page in pages.items() if external(page)} == {}
     for style in site.rglob("*.css"):
@@ -204,9 +214,8 @@ def test_nothing_is_loaded_from_elsewhere(site, pages):
         assert not re.search(r"@import|url\(\s*['\"]?(https?:)?//", text), style.name
 
 
-@pytest.mark.slow
 def test_a_browser_without_network_shows_each_page_on_a_phone(pages, phone):
-    seen = {path.name: _visit(phone, path) for path in pages}
+    seen = {path.name: visit(phone, path) for path in pages}
     for name, page in seen.items():
         assert page["complaints"] == [], name
         assert page["blank"] == [], name
@@ -216,7 +225,6 @@ def test_a_browser_without_network_shows_each_page_on_a_phone(pages, phone):
     assert seen["claims.html"]["drawn"] == len(CLAIMS)
 
 
-@pytest.mark.slow
 def test_a_browser_sees_what_is_wrong(tmp_path, phone):
     path = tmp_path / "page.html"
     path.write_text(
@@ -224,22 +232,7 @@ def test_a_browser_sees_what_is_wrong(tmp_path, phone):
         '<script src="https://faqd.invalid/away.js"></script>',
         "utf-8",
     )
-    page = _visit(phone, path)
+    page = visit(phone, path)
     assert {"odd", "https://faqd.invalid/away.js"} <= set(page["complaints"])
     assert [address.rpartition("/")[2] for address in page["blank"]] == ["gone.png"]
     assert page["width"] >= 900
-
-
-def _visit(context, path):
-    """Open a page as a file; count what it shows and collect what goes wrong."""
-    page, complaints = context.new_page(), []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(request.url))
-    page.goto(path.as_uri())
-    page.wait_for_load_state("networkidle")
-    if page.query_selector(".math"):
-        page.wait_for_function("() => window.MathJax.startup.promise.then(() => true)")
-    counted = page.evaluate(COUNTED)
-    page.close()
-    return {**counted, "complaints": complaints}

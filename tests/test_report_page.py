@@ -9,12 +9,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from browser import PHONE, open_phone, visit
 
 from faqd_math import claims
 from faqd_math.claims import CLAIMS, Evidence, Report, Verdict
 from faqd_math.claims.statements import STATEMENTS
 from faqd_math.report_figures import bound_tightness, formula, p_values
-from faqd_math.report_page import report_page
+from faqd_math.report_page import report_page, typeset
 from faqd_math.standard_cases import standard_pairs, standard_weights
 
 VOID = {"meta", "br", "img"}
@@ -81,20 +82,21 @@ class Reader(HTMLParser):
 def test_every_claim_has_its_row_and_its_explanation(page):
     reader = Reader(page)
     assert [row[0] for row in reader.rows[1:]] == [claim.id for claim in CLAIMS]
-    assert [d["id"] for d in reader.all("details")] == [claim.id for claim in CLAIMS]
+    assert [d["id"] for d in reader.all("dl")] == [claim.id for claim in CLAIMS]
     assert {len(row) for row in reader.rows} == {11}
     for claim in CLAIMS:
-        for text in (claim.statement.tex, claim.statement.proof, claim.statement.source):
-            assert escape(text) in page
+        said = claim.statement
+        for text in (escape(said.tex), typeset(said.proof), typeset(said.source)):
+            assert text in page
 
 
 def test_a_row_holds_the_numbers_of_the_hardest_subject(page):
-    rows = {row[0]: row[2:] for row in Reader(page).rows}
+    rows = {row[0]: [row[1], *row[3:]] for row in Reader(page).rows}
     assert "other &lt;maps&gt;[0]" in page
     margin = f"{0.1 + 0.125:.2g}"
     numbers = ["0.875", "≤ 1", "0.1", margin, "0.88"]
-    assert rows["P1"] == ["replication", *numbers, "0.4", "0.12", "holds"]
-    assert rows["B1"] == ["exact law", *numbers, "", "", "holds"]
+    assert rows["P1"] == ["holds", "replication", *numbers, "0.4", "0.12"]
+    assert rows["B1"] == ["holds", "exact law", *numbers, "", ""]
 
 
 def test_the_page_loads_nothing(page):
@@ -124,7 +126,7 @@ def test_links_lead_to_claims_and_pictures_say_what_they_show(page):
 def test_failing_claims_are_shown_as_failing(page):
     chosen = [claim for claim in CLAIMS if claim.id in ("I1", "P1", "P2", "B6")]
     failing = report_page(made_up_report(chosen, failing=("P2", "B6")), [])
-    verdicts = {row[0]: row[-1] for row in Reader(failing).rows[1:]}
+    verdicts = {row[0]: row[1] for row in Reader(failing).rows[1:]}
     assert verdicts == {"I1": "holds", "P1": "holds", "P2": "FAILS", "B6": "FAILS"}
     assert "2 of 4 claims fail on 2 pairs of feature maps: P2, B6." in failing
     assert "FAILS" not in page
@@ -167,9 +169,25 @@ def test_a_formula_that_cannot_be_drawn_stands_as_tex(monkeypatch):
     said = replace(claim.statement, tex=r"a < \unheardof{x}")
     monkeypatch.setitem(STATEMENTS, "I4", said)
     page = report_page(Report((verdict(claim),), 1e-3, 0), [])
-    assert page.count(r"<code>a &lt; \unheardof{x}</code>") == 2
+    assert page.count(r"<code>a &lt; \unheardof{x}</code>") == 1
+    assert '<img class="formula"' not in page
 
 
 def test_tex_that_mathtext_words_otherwise_is_drawn_as_it_is_meant():
     meant = formula(r"\mathrm{Var} T \leq (c), \left(d\right) \geq e")
     assert formula(r"\operatorname{Var} T \le \Bigl(c\Bigr), \left(d\right) \ge e") == meant
+
+
+def test_a_phone_scrolls_tables_not_the_page_and_links_open_their_claim(page, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(page, "utf-8")
+    with open_phone() as context:
+        seen = visit(context, path)
+        shown = context.new_page()
+        shown.goto(path.as_uri())
+        shown.click("a[href='#B9']")
+        opened = shown.locator("details[open] dl").all()
+        assert [part.get_attribute("id") for part in opened] == ["B9"]
+    assert seen["complaints"] == []
+    assert seen["blank"] == []
+    assert seen["width"] <= PHONE["width"]

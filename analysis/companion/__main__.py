@@ -16,7 +16,7 @@ import nbformat
 from sphinx.cmd.build import main as sphinx_build
 
 from analysis.build import FOLDER, PRODUCTS
-from analysis.companion.pages import claims_page, reproduce_page
+from analysis.companion.pages import claims_page, reproduce_page, with_references
 from analysis.notebook_runs import execute, notebooks
 from analysis.provenance import ROOT, read_manifest
 from analysis.results import load_all
@@ -31,7 +31,8 @@ def lay_out(source: Path) -> None:
     records = load_all()
     for page in HERE.glob("*.md"):
         shutil.copy(page, source)
-    shutil.copy(ROOT / "faqd_math" / "mathematics.md", source)
+    mathematics = (ROOT / "faqd_math" / "mathematics.md").read_text("utf-8")
+    (source / "mathematics.md").write_text(with_references(mathematics), "utf-8")
     (source / "claims.md").write_text(claims_page(CLAIMS, records[CLAIMS_RECORD]), "utf-8")
     shutil.copytree(FOLDER, source / "figures", ignore=shutil.ignore_patterns("*.json", "README*"))
     reproduce = reproduce_page(PRODUCTS, read_manifest(FOLDER), records)
@@ -43,9 +44,11 @@ def lay_out(source: Path) -> None:
 
 
 def described(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Hand the alternative texts of images on to MyST-NB, which looks for them at the cells."""
+    """Lead from tables to claims, and put alternative texts where MyST-NB looks for them."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
+            if table := output.get("data", {}).get("text/markdown"):
+                output["data"]["text/markdown"] = with_references(table)
             if text := output.get("metadata", {}).get("image/png", {}).get("alt"):
                 cell.metadata["mystnb"] = {"image": {"alt": text}}
     return notebook

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from analysis.figures.drawing import Picture, Records
 from analysis.results import Record
 from analysis.tables.rendering import NOT_RUN, Table
 from faqd_math.claims import Claim
+from faqd_math.scripts import split_scripts
 
 GROUPS: Mapping[str, str] = {
     "I": "Identities",
@@ -54,7 +55,8 @@ def claims_page(claims: Sequence[Claim], record: Record) -> str:
         f"{holding} of {len(claims)} claims hold, checked by `{record.command}`. Checks by "
         f"replication are judged together: all pass with probability "
         f"{1 - record.result['false_alarm']:g} or more if all claims are true. A verdict gives "
-        f"the numbers of the check that strains its claim most.",
+        f"the numbers of the check that strains its claim most, with the allowance for rounding "
+        f"or chance, and names its subject: `low rank[3]` is sample 3 of the maps of low rank.",
     ]
     for title, members in groups.items():
         parts.append(f"## {title}")
@@ -83,6 +85,7 @@ def reproduce_page(
     """
     parts = [
         "# Reproduce",
+        "Commands run in the repository's folder; after `make demo` they are in `.venv/bin`.",
         "All figures and tables, from the records:",
         _shell("make figures"),
         "All, after recomputing the records that a CPU can, in about half an hour:",
@@ -104,15 +107,39 @@ def _image(path: str, text: str) -> str:
     )
 
 
+def with_references(text: str) -> str:
+    r"""Set a page's sub- and superscripts; lead from ids in the first column to their claims.
+
+    Examples
+    --------
+    >>> print(with_references("| I1, P6B | S_ii = `a_b` |"))
+    | {ref}`I1 <claim-I1>`, {ref}`P6B <claim-P6B>` | S{sub}`ii` = `a_b` |
+    """
+    code = re.split(r"(`[^`]*`)", text)
+    code[::2] = [_scripted(prose) for prose in code[::2]]
+    return re.sub(r"^\| [A-Z]\d[^|]*", _references, "".join(code), flags=re.MULTILINE)
+
+
+def _references(cell: re.Match[str]) -> str:
+    return re.sub(r"[A-Z]\d+B?", r"{ref}`\g<0> <claim-\g<0>>`", cell[0])
+
+
 def plain(text: str) -> str:
-    r"""Keep Markdown from reading anything into a text.
+    r"""Keep Markdown from reading anything but sub- and superscripts into a text.
 
     Examples
     --------
     >>> print(plain("|S_ij| ≤ 1"))
-    \|S\_ij\| ≤ 1
+    \|S{sub}`ij`\| ≤ 1
     """
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    return _scripted(text, escape=lambda piece: re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", piece))
+
+
+def _scripted(text: str, escape: Callable[[str], str] = str) -> str:
+    return "".join(
+        escape(piece) if kind == "line" else f"{{{kind}}}`{piece}`"
+        for kind, piece in split_scripts(text)
+    )
 
 
 def _claim(claim: Claim, verdict: Mapping[str, Any] | None) -> str:
@@ -123,8 +150,8 @@ def _claim(claim: Claim, verdict: Mapping[str, Any] | None) -> str:
             f"### {claim.id}. {plain(statement.sentence)}",
             f"$$\n{statement.tex}\n$$",
             _verdict(verdict),
-            f"**Assumes** {plain(statement.assumptions)}",
-            f"**Proof.** {plain(statement.proof)}",
+            f"**Assumptions:** {plain(statement.assumptions)}",
+            f"**Proof:** {plain(statement.proof)}",
             f"**Source:** {plain(statement.source)}",
         ]
     )
@@ -134,17 +161,24 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str:
     if verdict is None:
         return _marked("not-run", f"**{NOT_RUN}**")
     check, holds = verdict["check"], verdict["holds"]
-    relation = check["relation"].replace("<=", "≤")
-    text = (
-        f"**{'holds' if holds else 'FAILS'}** in {verdict['checks']} checks by "
-        f"{verdict['method']}; strained most by {plain(check['subject'])}: "
-        f"{check['measured']:.4g} {relation} {check['claimed']:.4g}"
-    )
+    bound = "≤ " if check["relation"] == "<=" else ""
+    numbers = f"measured {_number(check['measured'], 4)}, claimed {bound}"
+    numbers += _number(check["claimed"], 4)
     if check["allowance"]:
-        text += f", allowing {check['allowance']:.2g}"
+        numbers += f", allowance {_number(check['allowance'], 2)}"
     if check["p_value"] is not None:
-        text += f", p-value {check['p_value']:.2g}"
+        numbers += f", p-value {_number(check['p_value'], 2)}"
+    count = f"{verdict['checks']} check{'s' * (verdict['checks'] != 1)}"
+    text = (
+        f"**{'holds' if holds else 'FAILS'}** in {count} ({verdict['method']}); strained most by "
+        f"{plain(check['subject'])}: {numbers}"
+    )
     return _marked("holds" if holds else "fails", text)
+
+
+def _number(value: float, digits: int) -> str:
+    """Write a number; lines break at a hyphen, not at a minus sign."""
+    return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _marked(kind: str, text: str) -> str:
