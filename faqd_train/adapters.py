@@ -64,12 +64,39 @@ def adapt(
     return {tap: adapter(maps[tap]) for tap, adapter in zip(taps, adapters or (), strict=True)}
 
 
+class WithAdapters(nn.Module):
+    """A student and its adapters as one network, which gives logits and adapted maps.
+
+    ``maps`` is the dictionary that `tapped` refills. Without ``to_logits`` no gradient comes from
+    the logits.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        adapters: nn.ModuleList | None,
+        maps: dict[str, Tensor],
+        taps: tuple[str, ...],
+        to_logits: bool,
+    ) -> None:
+        super().__init__()
+        self.student, self.adapters = student, adapters
+        self._maps, self._taps, self._to_logits = maps, taps, to_logits
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits (B, classes) and, by tap, maps as FA compares them."""
+        logits = self.student(inputs)
+        maps = adapt(self._maps, self.adapters, self._taps)
+        self._maps.clear()  # or they stay until the next pass
+        return logits if self._to_logits else logits.detach(), maps
+
+
 @torch.no_grad()
 def _channels(network: nn.Module, images: Tensor, names: Sequence[str]) -> list[int]:
     training = network.training
     network.eval()  # leaves the batch norms' running statistics alone
     with tapped(network, names) as maps:
-        network(images)
+        network(images.to(next(network.parameters(), images).device))
     network.train(training)
     for name in names:
         features = maps.get(name)

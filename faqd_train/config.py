@@ -157,6 +157,11 @@ class ObjectiveConfig(Section):
         return tuple(zip(self.taps, self.teacher_taps or self.taps, strict=True))
 
     @property
+    def teacher_tapped(self) -> tuple[str, ...]:
+        """Modules of the teacher whose maps are needed."""
+        return tuple(other for _, other in self.tap_pairs) if self.fa > 0 else ()
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether a term compares with a teacher."""
         return self.kd > 0 or self.fa > 0
@@ -195,16 +200,37 @@ class OptimizerConfig(Section):
 
 
 class RunConfig(Section):
-    """The seed of every random stream, how networks run, what is captured and saved."""
+    """The seeds of all random streams, how networks run, what is captured and saved."""
 
     seed: int = Field(default=0, ge=0)
+    # Of the images' order and augmentation alone; None: the seed. Runs of one data_seed see the
+    # same batches whatever their seeds.
+    data_seed: int | None = Field(default=None, ge=0)
     precision: Precision = "float32"  # "bfloat16": mixed, by autocast, in training only
     teacher_precision: Precision = "float32"
+    # Largest relative error of its logits and maps in bfloat16; beyond it, float32 is kept.
+    # None: whatever it is.
+    teacher_tolerance: Annotated[float, Field(gt=0)] | None = None
+    # A copy answers whose norms are folded into its convolutions, channels last: equal to rounding.
+    teacher_folded: bool = False
     channels_last: bool = False
     tensorboard: bool = False  # curves for TensorBoard, beside metrics.jsonl
     checkpoint_steps: int = Field(default=0, ge=0)  # within epochs; 0: at their ends alone
     capture: int = Field(default=0, ge=0)  # validation images whose maps are saved before and after
     capture_epochs: tuple[Count, ...] = ()  # after these epochs, too
+
+    @model_validator(mode="after")
+    def _tolerance_belongs_to_bfloat16(self) -> Self:
+        if self.teacher_tolerance is not None and not (
+            self.teacher_folded and self.teacher_precision == "bfloat16"
+        ):
+            raise ValueError(
+                f"run.teacher_tolerance is {self.teacher_tolerance} with run.teacher_precision "
+                f"{self.teacher_precision!r} and run.teacher_folded "
+                f"{str(self.teacher_folded).lower()}; it belongs to a folded teacher in bfloat16: "
+                f"drop run.teacher_tolerance, or set those to 'bfloat16' and true"
+            )
+        return self
 
 
 class Config(Section):

@@ -79,7 +79,7 @@ def distill(
     True
     """
     prepare = prepare or as_given
-    streams = make_streams(config.run.seed)
+    streams = make_streams(config.run.seed, config.run.data_seed)
     if not is_quantized(student):
         quantize_as_configured(student, config.quantization)
         calibrate(student, prepare(images[: config.quantization.calibration_images], None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,20 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from faqd_train import distributed
-from faqd_train.adapters import adapt
+from faqd_train.adapters import WithAdapters
 from faqd_train.checkpoints import Checkpoints
-from faqd_train.config import Config, ObjectiveConfig
+from faqd_train.config import Config
 from faqd_train.data import fingerprint
 from faqd_train.guards import CHECK_EVERY, Guard, stop_unless_finite
 from faqd_train.interruption import Interrupted, Stop
-from faqd_train.objective import objective_terms, weighted_sum
+from faqd_train.objective import check_needed, check_teacher, objective_terms, weighted_sum
 from faqd_train.optimization import gradient_norm, make_optimizer, make_schedule
 from faqd_train.precision import lay_out, memory_format, running_in, widened
 from faqd_train.probes import generator_on
 from faqd_train.quantize_weights import blend_shadow_weights
 from faqd_train.streams import Streams
 from faqd_train.taps import tapped
+from faqd_train.teacher_pass import CALIBRATION_IMAGES, TeacherPass, make_teacher_pass
 from faqd_train.training_state import Epoch, TrainingState
+from faqd_train.turns import Stopwatch, Turns, finish
 
 Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
 
@@ -92,10 +93,53 @@ def fit(
     OSError
         If a checkpoint cannot be written; the one before is kept.
     """
+    with (
+        nullcontext()
+        if teacher is None
+        else make_teacher_pass(teacher, config, prepare(images[:CALIBRATION_IMAGES], None))
+    ) as teacher_pass:
+        return finish(
+            training(
+                student,
+                images,
+                config,
+                streams=streams,
+                prepare=prepare,
+                teacher=teacher_pass,
+                adapters=adapters,
+                labels=labels,
+                validate=validate,
+                on_epoch=on_epoch,
+                checkpoints=checkpoints,
+                stop=stop,
+            )
+        )
+
+
+def training(
+    student: nn.Module,
+    images: Tensor,
+    config: Config,
+    *,
+    streams: Streams,
+    prepare: Prepare,
+    teacher: TeacherPass | None,
+    adapters: nn.ModuleList | None,
+    labels: Tensor | None,
+    validate: Callable[[nn.Module], float] | None,
+    on_epoch: Callable[[Epoch], None] | None,
+    checkpoints: Checkpoints | None,
+    stop: Stop,
+) -> Turns[TrainingState]:
+    """Train as `fit` does, and pause before every pass of the teacher.
+
+    Trainings of the same images, ``prepare`` and layout may have one teacher and take turns; of
+    those whose batches are the same, the first has the pass taken for all.
+    """
     objective, epochs, device = config.objective, config.optimizer.epochs, images.device
     check_teacher(teacher, objective)
-    _check_needed("adapters", adapters, objective.fa, "objective.fa")
-    _check_needed("labels", labels, objective.label, "objective.label")
+    check_needed("adapters", adapters, objective.fa, "objective.fa")
+    check_needed("labels", labels, objective.label, "objective.label")
     pairs = objective.tap_pairs if objective.fa > 0 else ()
     taps = tuple(tap for tap, _ in pairs)
     distributed.check_parts(len(images), config.optimizer.batch_size)
@@ -110,14 +154,11 @@ def fit(
     if saved:
         state.restore(saved)
     guard = Guard()
-    reading_teacher = (
-        tapped(teacher.eval(), [tap for _, tap in pairs])
-        if teacher is not None
-        else nullcontext(dict[str, Tensor]())
-    )
-    with tapped(student, taps) as student_maps, reading_teacher as teacher_maps:
+    with tapped(student, taps) as student_maps:
+        if teacher:
+            teacher.tap(objective.teacher_tapped)
         to_logits = objective.kd + objective.label > 0  # FA alone does not reach the classifier
-        together = _Trained(student, adapters, student_maps, taps, to_logits)
+        together = WithAdapters(student, adapters, student_maps, taps, to_logits)
         trained = distributed.parallel(together, all_used=to_logits)
 
         def terms_of(
@@ -127,19 +168,21 @@ def fit(
             probes: torch.Generator,
         ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             """Return the terms on this process's part of a batch, and what the guard sees more."""
+            # These decide the inputs, as the images are the same: the order they come in, how many
+            # at once, which batch of it, and the augmentation's numbers.
+            drawn = None if augment is None else augment.get_state().numpy().tobytes()
+            asked = order_sha256, config.optimizer.batch_size, state.batches, drawn
             # Several processes augment the whole batch alike, and each keeps its part.
             part = distributed.part_of(batch)
             inputs = distributed.part_of(prepare(images[batch], augment))
             inputs = inputs.contiguous(memory_format=layout)
-            # Tensors of inference mode would not tell that a module overwrites them (taps).
-            with torch.no_grad(), running_in(config.run.teacher_precision, device):
-                teacher_logits = None if teacher is None else teacher(inputs)
+            teacher_logits, teacher_maps = teacher(inputs, asked) if teacher else (None, {})
             with running_in(config.run.precision, device):
                 logits, maps = network(inputs)
             terms = objective_terms(
                 widened(logits),
                 config=objective,
-                teacher_logits=None if teacher_logits is None else widened(teacher_logits),
+                teacher_logits=teacher_logits,
                 map_pairs=[(maps[tap], teacher_maps[other]) for tap, other in pairs],
                 labels=None if labels is None else labels[part],
                 probes=probes,
@@ -148,42 +191,56 @@ def fit(
             outputs = {f"the student's map at {tap}": maps[tap] for tap in taps}
             return terms, outputs | ({"a logit of the student": logits} if taps else {})
 
-        while state.epoch <= epochs:
-            start = time.perf_counter() - state.seconds
-            student.train()
-            order = state.draw_order(len(images)).to(device)
-            batches = torch.split(order, config.optimizer.batch_size)
-            for batch in batches[state.batches :]:
-                step, part = state.batches + 1, distributed.part_of(batch)
-                terms, outputs = terms_of(trained, batch, streams.augment, streams.probes)
-                loss = weighted_sum(terms, objective)
-                optimizer.zero_grad()
-                torch.autograd.backward(loss * distributed.weight(part, batch))
-                norm = gradient_norm(optimizer)
-                blend_shadow_weights(student, config.quantization.blend)
-                optimizer.step()
+        # What the two below compute is freed as they end, before other runs have their turn.
 
-                state.add({**terms, "loss": loss, "gradient": norm}, len(part))
-                guard.watch(step, terms, loss, norm, state.first_loss, outputs)
+        def take_step(batch: Tensor) -> None:
+            part = distributed.part_of(batch)
+            terms, outputs = terms_of(trained, batch, streams.augment, streams.probes)
+            loss = weighted_sum(terms, objective)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss * distributed.weight(part, batch))
+            norm = gradient_norm(optimizer)
+            blend_shadow_weights(student, config.quantization.blend)
+            optimizer.step()
+            state.add({**terms, "loss": loss, "gradient": norm}, len(part))
+            guard.watch(state.batches, terms, loss, norm, state.first_loss, outputs)
+
+        def look_at_last_step(batch: Tensor) -> None:
+            """Stop if it has led where nothing is finite, which no loss has seen."""
+            student.eval()
+            probes, after = streams.probes.clone_state(), state.batches + 1
+            with torch.no_grad():
+                terms, outputs = terms_of(together, batch, None, probes)
+            loss = weighted_sum(terms, objective)
+            guard.watch(after, terms, loss, None, state.first_loss, outputs)
+            guard.check(state.epoch)
+            stop_unless_finite(together.state_dict(), epoch=state.epoch, step=after)
+
+        while state.epoch <= epochs:
+            watch = Stopwatch(state.seconds)
+            student.train()
+            order = state.draw_order(len(images))
+            order_sha256 = fingerprint(order)
+            batches = torch.split(order.to(device), config.optimizer.batch_size)
+            for batch in batches[state.batches :]:
+                with watch.paused():
+                    yield state.epoch, state.batches
+                take_step(batch)
+                step = state.batches
                 if step % CHECK_EVERY == 0:
                     guard.check(state.epoch)
                 asked = distributed.agree(stop(), (state.epoch - 1) * len(batches) + step, device)
                 if checkpoints and (asked or checkpoints.due(step)):
                     guard.check(state.epoch)
-                    save(checkpoints, state, seconds=time.perf_counter() - start)
+                    save(checkpoints, state, seconds=watch.seconds())
                 if asked:
                     raise Interrupted(f"{asked} came in epoch {state.epoch}, step {step}")
 
             guard.check(state.epoch)
-            if state.epoch == epochs:  # no loss has seen what the last step did
-                student.eval()
-                probes, after = streams.probes.clone_state(), len(batches) + 1
-                with torch.no_grad():
-                    terms, outputs = terms_of(together, batches[-1], None, probes)
-                loss = weighted_sum(terms, objective)
-                guard.watch(after, terms, loss, None, state.first_loss, outputs)
-                guard.check(state.epoch)
-                stop_unless_finite(together.state_dict(), epoch=state.epoch, step=after)
+            if state.epoch == epochs:
+                with watch.paused():
+                    yield state.epoch, state.batches
+                look_at_last_step(batches[-1])
             means = state.means(len(images))
             record = Epoch(
                 epoch=state.epoch,
@@ -192,9 +249,9 @@ def fit(
                 loss=means.pop("loss"),
                 gradient_norm=means.pop("gradient"),
                 terms=means,
-                order_sha256=fingerprint(order),
+                order_sha256=order_sha256,
                 validation_accuracy=validate(student) if validate else None,
-                seconds=time.perf_counter() - start,
+                seconds=watch.seconds(),
             )
             schedule.step()
             state.finish_epoch(record)
@@ -204,27 +261,6 @@ def fit(
             if checkpoints:
                 save(checkpoints, state)
     return state
-
-
-class _Trained(nn.Module):
-    """Student and adapters as one network, which gives logits and adapted maps."""
-
-    def __init__(
-        self,
-        student: nn.Module,
-        adapters: nn.ModuleList | None,
-        maps: dict[str, Tensor],
-        taps: tuple[str, ...],
-        to_logits: bool,
-    ) -> None:
-        super().__init__()
-        self.student, self.adapters = student, adapters
-        self._maps, self._taps, self._to_logits = maps, taps, to_logits
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        logits = self.student(inputs)
-        maps = adapt(self._maps, self.adapters, self._taps)
-        return logits if self._to_logits else logits.detach(), maps
 
 
 def save(checkpoints: Checkpoints, state: TrainingState, seconds: float = 0.0) -> None:
@@ -257,19 +293,3 @@ def accuracy(
         ):
             hits.append((network(prepare(batch, None)).argmax(1) == truth).sum())
     return float(torch.stack(hits).sum()) / len(labels)
-
-
-def check_teacher(teacher: object | None, objective: ObjectiveConfig) -> None:
-    """Refuse a missing teacher, and one that no term would ask (ValueError)."""
-    _check_needed("teacher", teacher, objective.kd + objective.fa, "objective.kd or objective.fa")
-
-
-def _check_needed(what: str, value: object | None, weight: float, name: str) -> None:
-    if weight > 0 and value is None:
-        raise ValueError(
-            f"{what} is None, which a positive {name} needs: give it or set that to 0."
-        )
-    if weight == 0 and value is not None:
-        raise ValueError(
-            f"{what} is given, but nothing uses it: leave it out or make {name} positive."
-        )

@@ -45,7 +45,7 @@ def exact_step(magnitudes: Tensor, bits: int) -> Tensor:
     NaN among the weights gives NaN.
     """
     rows = _Rows.of(magnitudes, bits)
-    peak, total = rows.ascending[:, -1:], rows.tails[:, :1]
+    peak, total = rows.ascending[:, -1:], rows.tops[:, -1:]
     # δ is a mean of |w_i|/q̂_i, so at most max|w|. Codes of 1 alone give H = m·mean², and H is at
     # most 2δ(2^(b−1) − 1)·m·mean: a δ below mean/(2(2^(b−1) − 1)) cannot reach that.
     low = (total / magnitudes.shape[1] / (2 * len(rows.levels))).clamp(min=TINY)
@@ -62,15 +62,16 @@ class _Rows(NamedTuple):
     """Magnitudes sorted once, with the sums over each row's largest ones."""
 
     ascending: Tensor  # (R, m), float64
-    tails: Tensor  # (R, m + 1): the i-th is the sum from the i-th smallest on
+    tops: Tensor  # (R, m + 1): the i-th is the sum of the i largest
     levels: Tensor  # 1 … 2^(b−1) − 1
 
     @classmethod
     def of(cls, magnitudes: Tensor, bits: int) -> _Rows:
-        ascending = _ascending(magnitudes.double())
-        tails = torch.nn.functional.pad(ascending.flip(1).cumsum(1), (1, 0)).flip(1)
+        ascending = _ascending(magnitudes).double()
+        tops = ascending.new_zeros(len(ascending), ascending.shape[1] + 1)
+        torch.cumsum(ascending.flip(1), 1, out=tops[:, 1:])
         levels = torch.arange(1, 2 ** (bits - 1), device=magnitudes.device).double()
-        return cls(ascending, tails, levels)
+        return cls(ascending, tops, levels)
 
     def first_above(self, steps: Tensor) -> Tensor:
         """For steps (R, G), each level's first weight that rounds to it or above: (R, G, J)."""
@@ -79,8 +80,9 @@ class _Rows(NamedTuple):
 
     def products(self, first: Tensor) -> tuple[Tensor, Tensor]:
         """I and N, from (R, G, J) to (R, G): reaching j adds |w_i| and j² − (j − 1)²."""
-        inner = self.tails.gather(1, first.flatten(1)).view_as(first).sum(-1)
-        return inner, (self.ascending.shape[1] - first).double() @ (2 * self.levels - 1)
+        reached = self.ascending.shape[1] - first
+        inner = self.tops.gather(1, reached.flatten(1)).view_as(first).sum(-1)
+        return inner, reached.double() @ (2 * self.levels - 1)
 
 
 def _ascending(magnitudes: Tensor) -> Tensor:

@@ -39,6 +39,13 @@ def add_grid_commands(commands: Any) -> None:
     grid.add_argument(
         "--jobs", type=int, help="runs at once, in processes; -1: one a CPU (default: one)"
     )
+    grid.add_argument(
+        "--together",
+        type=int,
+        default=1,
+        metavar="N",
+        help="students that share their teacher's passes, in each process (default: 1)",
+    )
     grid.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     grid.add_argument(
         "--json", type=Path, metavar="FILE", help="write the results there too, run by run"
@@ -76,7 +83,13 @@ def run_grid_command(options: argparse.Namespace) -> int:
             console.print(f"{outcome.state:<11}  {command}", soft_wrap=True)
     else:
         find_device(options.device)
-        run_grid(runs, jobs=options.jobs, device=options.device, on_outcome=tell)
+        run_grid(
+            runs,
+            jobs=options.jobs,
+            together=options.together,
+            device=options.device,
+            on_outcome=tell,
+        )
         console.print(summary_table(list(outcomes.values())))
     keep()
     return int(any(outcome.state in ("diverged", "blocked") for outcome in outcomes.values()))

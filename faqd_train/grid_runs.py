@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from joblib import Parallel, delayed
 
+from faqd_train._validation import check_count
 from faqd_train.checkpoints import has_checkpoint
-from faqd_train.experiment import run_experiment
+from faqd_train.common import batches_key
+from faqd_train.experiment import run_experiment, run_together
 from faqd_train.grid import GridRun, stages
 from faqd_train.guards import TrainingDiverged
 from faqd_train.records import Record, read_record
@@ -33,6 +36,7 @@ def run_grid(
     runs: Iterable[GridRun],
     *,
     jobs: int | None = None,
+    together: int = 1,
     device: str = "cpu",
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -49,6 +53,9 @@ def run_grid(
     jobs : int, optional
         How many runs at once, in processes of joblib's; by default one after the other in this
         process, or as ``joblib.parallel_config`` says.
+    together : int
+        How many students may share the passes of their teacher, in each process: they take
+        turns, as in `run_together`, to the same results.
     device : str
         Where they run: "cpu", "cuda", …
     on_outcome : callable, optional
@@ -63,7 +70,7 @@ def run_grid(
     ------
     ValueError
         If a folder holds a run of another configuration or teacher, before anything is trained;
-        or if a run cannot be carried out, say for want of its data.
+        if a run cannot be carried out, say for want of its data; or if ``together`` is below 1.
     Interrupted
         If SIGINT or SIGTERM came; the same call later goes on.
 
@@ -74,6 +81,7 @@ def run_grid(
         with dask.distributed.Client(address), joblib.parallel_config(backend="dask"):
             run_grid(load_grid("cifar10", out=Path("/shared/runs/cifar10")))
     """
+    check_count(together, "together")
     waiting = list(runs)
     outcomes = {outcome.run.folder: outcome for outcome in map(outcome_so_far, waiting)}
     for stage in stages(waiting):
@@ -85,8 +93,10 @@ def run_grid(
             elif so_far.state != "finished":
                 outcomes[run.folder] = _told(so_far, on_outcome)
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        for outcome in parallel(delayed(_train)(run, device) for run in ready):
-            outcomes[outcome.run.folder] = _told(outcome, on_outcome)
+        groups = side_by_side(ready, together)
+        for ended in parallel(delayed(_train)(group, device) for group in groups):
+            for outcome in ended:
+                outcomes[outcome.run.folder] = _told(outcome, on_outcome)
     return [outcomes[run.folder] for run in waiting]
 
 
@@ -135,12 +145,35 @@ def command_list(outcomes: Sequence[Outcome], device: str) -> tuple[list[str], l
     return commands, [len(stage) for stage in staged]
 
 
-def _train(run: GridRun, device: str) -> Outcome:
-    """Train one run in the process that calls it; to diverge or be trained is an outcome, too."""
+def side_by_side(runs: Iterable[GridRun], most: int) -> list[list[GridRun]]:
+    """Group runs that ask one teacher about the same batches, up to so many; others stay alone."""
+    alike: dict[Hashable, list[GridRun]] = {}
+    for run in runs:
+        shares = most > 1 and run.teacher is not None
+        key = (run.teacher, batches_key(run.config)) if shares else run.folder
+        alike.setdefault(key, []).append(run)
+    return [
+        group[first : first + most]
+        for group in alike.values()
+        for first in range(0, len(group), most)
+    ]
+
+
+def _train(runs: Sequence[GridRun], device: str) -> list[Outcome]:
+    """Train one run, or several together, in the process that calls it."""
+    if len(runs) == 1:
+        (run,) = runs
+        train = partial(run_experiment, run.config, run.folder, teacher=run.teacher)
+        return [_outcome(run, partial(train, resume=True, device=device))]
+    configs = {run.folder: run.config for run in runs}
+    results = run_together(configs, teacher=runs[0].teacher, resume=True, device=device)
+    return [_outcome(run, partial(_unless_raised, results[run.folder])) for run in runs]
+
+
+def _outcome(run: GridRun, train: Callable[[], Record]) -> Outcome:
+    """Train; to diverge or be trained elsewhere is an outcome, too."""
     try:
-        record = run_experiment(
-            run.config, run.folder, teacher=run.teacher, resume=True, device=device
-        )
+        record = train()
     except TrainingDiverged as error:
         return Outcome(run, "diverged", reason=str(error))
     except FolderInUse:
@@ -148,6 +181,12 @@ def _train(run: GridRun, device: str) -> Outcome:
     except (ValueError, OSError) as error:
         raise ValueError(f"{run.name}: {error}") from error
     return Outcome(run, "finished", record)
+
+
+def _unless_raised(result: Record | Exception) -> Record:
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def _unless_hindered(so_far: Outcome, outcomes: Mapping[Path, Outcome]) -> Outcome:

@@ -38,7 +38,8 @@ class Block(nn.Module):
     def forward(self, trunk: Tensor, activated: Tensor) -> Tensor:
         """Add the branch to the trunk, or to the projection of the activated input."""
         shortcut = trunk if self.shortcut is None else self.shortcut(activated)
-        return torch.as_tensor(shortcut + self.branch(activated))
+        total: Tensor = shortcut + self.branch(activated)
+        return total
 
 
 class Stage(nn.Module):
@@ -96,7 +97,8 @@ class PreActResNet(nn.Module):
         maps = self.stem(images)
         for name in self.stage_names:
             maps = self.get_submodule(name)(maps)
-        return torch.as_tensor(self.classifier(maps.mean(dim=(2, 3))))
+        logits: Tensor = self.classifier(maps.mean(dim=(2, 3)))
+        return logits
 
 
 def preact_resnet(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
+from torch.nn.utils import parametrize
 
 from faqd_train.config_networks import Projection
 from faqd_train.exact_step import exact_step
@@ -158,6 +160,7 @@ class QuantizedWeight(nn.Module):
         if projection == "alternating":
             self.register_buffer("step", fitted_step(as_rows(weights.detach(), per_channel), bits))
         self.projected: Tensor | None = None  # what the last training step computed with
+        self.ready: Tensor | None = None  # the projection, where `project_together` has made it
 
     @property
     def levels(self) -> int:
@@ -166,7 +169,7 @@ class QuantizedWeight(nn.Module):
 
     def forward(self, weights: Tensor) -> Tensor:
         """Project; differentiable by the straight-through estimator."""
-        projected = self._project(weights.detach())
+        projected = self._project(weights.detach()) if self.ready is None else self.ready
         if self.training:
             self.projected = projected
         return _straight_through(weights, projected)
@@ -181,6 +184,40 @@ class QuantizedWeight(nn.Module):
         if self.training:  # evaluation takes the step as training left it
             self.step.copy_(lloyd_step(rows, self.bits, self.step, LLOYD_ITERATIONS))
         return _on_levels(rows, self.step, self.bits).view_as(weights)
+
+
+def project_together(network: nn.Module) -> None:
+    """From now on, let every forward pass project the exact weights of one size in one go.
+
+    A network has many layers of few sizes, and most of a projection's time goes into starting
+    small operations. Each weight is as if projected alone, to the rounding of float64 sums.
+    """
+    network.register_forward_pre_hook(_make_ready)
+    network.register_forward_hook(_forget, always_call=True)
+
+
+@torch.no_grad()
+def _make_ready(network: nn.Module, _inputs: Any) -> None:
+    groups = defaultdict(list)
+    for layer in network.modules():
+        if isinstance(layer, parametrize.ParametrizationList):
+            quantizer, weights = layer[0], layer.original
+            if isinstance(quantizer, QuantizedWeight) and quantizer.projection == "exact":
+                rows = as_rows(weights, quantizer.per_channel)
+                key = rows.shape[1], quantizer.bits, rows.dtype, rows.device
+                groups[key].append((quantizer, weights, rows))
+    for (_, bits, *_), group in groups.items():
+        together = torch.cat([rows for *_, rows in group])
+        projected = _on_levels(together, fitted_step(together, bits), bits)
+        parts = torch.split(projected, [len(rows) for *_, rows in group])
+        for (quantizer, weights, _), part in zip(group, parts, strict=True):
+            quantizer.ready = part.view_as(weights)
+
+
+def _forget(network: nn.Module, *_passed: Any) -> None:
+    for quantizer in network.modules():
+        if isinstance(quantizer, QuantizedWeight):
+            quantizer.ready = None
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from faqd_train.config_networks import (
     QuantizationConfig,
 )
 from faqd_train.quantize_activations import QuantizedActivation, ReleasedActivation
-from faqd_train.quantize_weights import QuantizedWeight, as_rows
+from faqd_train.quantize_weights import QuantizedWeight, as_rows, project_together
 from faqd_train.taps import find_module
 
 MAX_BITS = 8
@@ -98,6 +98,7 @@ def quantize_model(
                     layer.weight, weight_bits, projection, per_channel=per_channel
                 )
                 parametrize.register_parametrization(layer, "weight", quantizer)
+        project_together(model)
     if activation_bits != FLOAT_BITS:
         kind = ReleasedActivation if activation_rule == "released" else QuantizedActivation
         relus = [m for m in model.modules() if isinstance(m, nn.ReLU)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,15 +29,29 @@ class Streams:
             generator.set_state(states[name])
 
 
-def make_streams(seed: int) -> Streams:
+def make_streams(seed: int, data_seed: int | None = None) -> Streams:
     """Derive the generators of a run from its seed.
+
+    With a ``data_seed``, data order and shifts are those of the runs of that seed.
 
     Examples
     --------
-    >>> a, b = make_streams(0), make_streams(0)
-    >>> torch.equal(torch.rand(3, generator=a.order), torch.rand(3, generator=b.order))
-    True
+    >>> a, b, c = make_streams(0), make_streams(0), make_streams(1, data_seed=0)
+    >>> x, y, z = (torch.rand(3, generator=streams.order) for streams in (a, b, c))
+    >>> torch.equal(x, y), torch.equal(x, z)
+    (True, True)
+    >>> x, y, z = (torch.rand(3, generator=streams.weights) for streams in (a, b, c))
+    >>> torch.equal(x, y), torch.equal(x, z)
+    (True, False)
     """
+    streams = _streams_of(seed)
+    if data_seed is None:
+        return streams
+    batches = _streams_of(data_seed)
+    return replace(streams, order=batches.order, augment=batches.augment)
+
+
+def _streams_of(seed: int) -> Streams:
     children = np.random.SeedSequence(seed).spawn(5)
     seeds = (int(child.generate_state(1, np.uint64)[0]) for child in children)
     return Streams(*(torch.Generator().manual_seed(child) for child in seeds))

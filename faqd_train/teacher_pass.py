@@ -1,0 +1,96 @@
+"""The teacher's part of a step, taken once for all the runs that ask for the same batch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from faqd_train.config import Config
+from faqd_train.folding import inference_copy
+from faqd_train.precision import running_in, widened
+from faqd_train.taps import tapped
+
+CALIBRATION_IMAGES = 100  # on which a copy of the teacher is measured
+
+Answers = tuple[Tensor, dict[str, Tensor]]  # logits, and maps by tap
+
+
+class TeacherPass:
+    """A teacher in evaluation mode, which remembers what it answered last.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Put in evaluation mode, and tapped within a ``with`` statement.
+    precision : {"float32", "bfloat16"}
+        In which it runs.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Flatten(), nn.ReLU())
+    >>> with TeacherPass(network) as teacher:
+    ...     teacher.tap(["0"])
+    ...     logits, maps = teacher(torch.tensor([[-1.0, 2.0]]), "first batch")
+    ...     again, _ = teacher(torch.tensor([[-1.0, 2.0]]), "first batch")
+    >>> logits, maps["0"], again is logits
+    (tensor([[0., 2.]]), tensor([[-1.,  2.]]), True)
+    """
+
+    def __init__(self, network: nn.Module, precision: str = "float32") -> None:
+        self._network, self._precision = network.eval(), precision
+        self._taps = ExitStack()
+        self._maps: dict[str, dict[str, Tensor]] = {}  # by tap, the dictionary it refills
+        self._asked: Hashable = None
+        self._answers: Answers | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._taps.close()
+
+    def tap(self, names: Sequence[str]) -> None:
+        """Let the answers hold the maps of these modules, too (ValueError for an unknown one)."""
+        new = [name for name in names if name not in self._maps]
+        if new:
+            maps = self._taps.enter_context(tapped(self._network, new))
+            self._maps |= dict.fromkeys(new, maps)
+            self._answers = None  # lack the new maps
+
+    def __call__(self, inputs: Tensor, asked: Hashable) -> Answers:
+        """Return logits, in float32 or wider, and maps; those remembered if ``asked`` is the same.
+
+        ``asked`` says which batch it is: equal values promise equal inputs, without a look at
+        them, for which the host would wait for the device.
+        """
+        if self._answers is None or asked != self._asked:
+            self._answers = None  # frees the memory before the next are made
+            # Tensors of inference mode would not tell that a module overwrites them (taps).
+            with torch.no_grad(), running_in(self._precision, inputs.device):
+                logits = self._network(inputs)
+            # Copies of the dictionaries: others, who capture maps, may run the network meanwhile.
+            maps = {name: maps[name] for name, maps in self._maps.items()}
+            self._asked, self._answers = asked, (widened(logits), maps)
+        return self._answers
+
+
+def make_teacher_pass(network: nn.Module, config: Config, inputs: Tensor) -> TeacherPass:
+    """Return the pass of a teacher, or of its folded copy, as the configuration says.
+
+    ``inputs`` is a batch of `CALIBRATION_IMAGES` as the network takes them, not augmented.
+    """
+    run = config.run
+    if not run.teacher_folded:
+        return TeacherPass(network, run.teacher_precision)
+    copied = inference_copy(
+        network,
+        inputs,
+        config.objective.teacher_tapped,
+        precision=run.teacher_precision,
+        tolerance=run.teacher_tolerance,
+    )
+    return TeacherPass(copied.network, copied.precision)
