@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # One thread a test process: two processes share the machine's cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo figures figures-fresh companion test test-all lint clean
+.PHONY: demo bench figures figures-fresh companion test test-all lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m analysis.demo
@@ -30,6 +30,10 @@ figures-fresh: $(INSTALLED)
 	$(BIN)/faqd-math verify --json runs/verify.json
 	$(BIN)/python -m analysis.collect claims runs/verify.json --name standard --command "faqd-math verify --json FILE"
 	$(MAKE) figures
+
+# The record behind paper_figures/speed: half an hour in which nothing else should run.
+bench: $(INSTALLED)
+	$(BIN)/python -m analysis.studies speed
 
 # The site to read in a browser: build/companion/index.html.
 companion: $(INSTALLED)

@@ -35,6 +35,7 @@ KINDS: Mapping[str, frozenset[str]] = {
     "quantizers": frozenset({"about", "layers", "histograms"}),
     "affinities": frozenset({"about", "taps"}),
     "ranks": frozenset({"about", "epochs", "taps", "samples"}),
+    "speed": frozenset({"limits", "losses", "sweep", "memory", "step", "exponents", "threads"}),
 }
 _PACKAGES = ("faqd", "numpy", "scipy", "torch")
 

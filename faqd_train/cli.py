@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from faqd_train.benchmark.command import add_bench_command, run_bench_command
 from faqd_train.config import Config
 from faqd_train.config_files import load_config, packaged_configs
 from faqd_train.data.command import add_data_command, run_data_command
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run_data_command(options)
         elif options.command == "grid":
             return run_grid_command(options)
+        elif options.command == "bench":
+            run_bench_command(options)
         elif options.command == "configs":
             print_configs()
         elif options.command == "evaluate":
@@ -120,6 +123,7 @@ def _parser() -> _Parser:
     command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     add_data_command(commands)
     add_grid_commands(commands)
+    add_bench_command(commands)
     for command in commands.choices.values():
         command.add_argument("--threads", type=_positive, help="CPU threads (default: torch's)")
     return parser

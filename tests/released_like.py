@@ -1,4 +1,4 @@
-"""FA and FFA of order 1 and 2 as the released code computes them, defects and all.
+"""FA and FFA of order 1 and 2 as the released code computes them, global seed and all.
 
 Written anew from the description of its formulas: R1 the (2,1)-norm, R2 the same probes at each
 call, R3 by seeding the global generator, R4 a bare norm, R5 the root, R6 a sum over the batch.
@@ -6,39 +6,17 @@ call, R3 by seeding the global generator, R4 a bare norm, R5 the root, R6 a sum 
 
 import numpy as np
 import torch
-from torch.nn.functional import interpolate
 
+from faqd_train import released_losses
+from faqd_train.released_losses import fa_loss
 
-def fa_loss(feat, ref, order=1):
-    """Torch: an epsilon in the norm; a sum over the batch, or the whole batch's norm."""
-    ref = interpolate(ref, size=feat.shape[2:], mode="bilinear", align_corners=True)
-    gap = _affinity(feat) - _affinity(ref)
-    n = gap.shape[-1]
-    return gap.abs().sum() / n**2 if order == 1 else torch.linalg.vector_norm(gap) / n
-
-
-def _affinity(maps):
-    pixels = maps.flatten(2)
-    x = pixels / (torch.linalg.vector_norm(pixels, dim=1, keepdim=True) + 1e-5)
-    return x.mT @ x
+__all__ = ["fa_loss", "fast_fa_loss", "numpy_fast_fa_loss"]
 
 
 def fast_fa_loss(feat, ref, dim=15, order=1):
-    """Torch: the same gaussian probes at each call, shared by the batch; bare norms."""
+    """Torch: the same gaussian probes at each call, after seeding the global generator."""
     torch.manual_seed(1)
-    z = torch.randn(feat.shape[2] * feat.shape[3], dim).to(feat.dtype)
-    ref = interpolate(ref, size=feat.shape[2:], mode="bilinear", align_corners=True)
-    az = _images(feat, z) - _images(ref, z)
-    n = len(z)
-    if order == 1:
-        return az.abs().mean(dim=2).sum() / n**2
-    return torch.sqrt((az**2).mean(dim=2).sum()) / n
-
-
-def _images(maps, z):
-    pixels = maps.flatten(2)
-    x = pixels / torch.linalg.vector_norm(pixels, dim=1, keepdim=True)
-    return x.mT @ (x @ z)
+    return released_losses.ffa_loss(feat, ref, dim, order)
 
 
 def numpy_fast_fa_loss(feat, ref, dim=15, order=1):

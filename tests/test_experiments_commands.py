@@ -41,7 +41,9 @@ SESSION = [
     "grid digits-fa,digits-qat run.seed=0,1 data.limit=60 optimizer.epochs=1 --teacher t --out g"
     " --list jobs.txt --device cpu",
     "grid digits-fa,digits-qat run.seed=0,1 data.limit=60 optimizer.epochs=1 --teacher t --out g"
-    " --jobs 1 --json g.json --threads 1",
+    " --jobs 1 --together 2 --json g.json --threads 1",
+    "bench --what losses --quick --repetitions 1 --memory 1 --seed 1 --device cpu --json b.json"
+    " --threads 1",
 ]
 
 
@@ -117,6 +119,8 @@ def on_digits(line):
         kept[2:2] = ["run.seed=0", *TINY, "teacher.optimizer.epochs=1"]
     elif kept[0] in ("teacher", "distill"):
         kept[2:2] = TINY
+    elif kept[0] == "bench":
+        kept.append("--quick")
     return ["optimizer.epochs=1" if word == "optimizer.epochs=10" else word for word in kept]
 
 

@@ -29,6 +29,7 @@ from analysis.studies.orders import orders
 from analysis.studies.probe_errors import probe_errors
 from analysis.studies.quantizers import quantizers
 from analysis.studies.ranks import captured, ranks
+from analysis.studies.speed import speed
 from faqd_math.claims import cases_from_pairs
 from faqd_math.feature_files import load_feature_pairs
 
@@ -107,6 +108,7 @@ STUDIES: Mapping[str, Callable[[Sources], dict[str, Any]]] = {
     "probe-errors": lambda s: probe_errors(s.pairs, s.about, rng=s.rng),
     "quantizers": _quantizers,
     "ranks": lambda s: ranks(_needed(s.run, "--run"), s.about),
+    "speed": lambda s: speed(seed=s.seed),
 }
 
 

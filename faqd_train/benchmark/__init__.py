@@ -1,0 +1,1 @@
+"""What the losses and a training step cost, beside the released algorithms: `faqd-train bench`."""

@@ -1,0 +1,82 @@
+"""The study of speed: exponents of known growth, a record of all parts, and the figure of it."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from analysis import build, results
+from analysis.figures import speed as figure
+from analysis.figures.drawing import STYLE
+from analysis.studies.speed import exponents, speed
+from analysis.tables import speed as speed_tables
+from faqd_train.benchmark.growth import Growth
+from faqd_train.benchmark.loss_paths import loss_paths
+from faqd_train.benchmark.shapes import GROWTH, STAGES
+
+mpl.use("Agg")
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_exponents_are_those_of_the_growth(power):
+    rng = np.random.default_rng(0)
+    noise = np.exp(0.1 * rng.standard_normal((len(GROWTH), 20)))
+    times = [(s.pixels**power * factors).tolist() for s, factors in zip(GROWTH, noise, strict=True)]
+    growth = Growth(list(GROWTH), times, [s.pixels**power for s in GROWTH])
+    fitted = exponents(growth)
+    assert fitted["seconds"]["low"] <= power <= fitted["seconds"]["high"]
+    # Slopes over log N of 256 … 50,176 with 10 % noise deviate by 0.02; the median of 20 by less.
+    assert 0 < fitted["seconds"]["high"] - fitted["seconds"]["low"] < 0.05
+    assert fitted["bytes"]["value"] == pytest.approx(power, abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    path = tmp_path_factory.mktemp("records") / "speed.json"
+    result = speed(seed=1, quick=True)
+    return results.save(path, "speed", result, command="of a test", seeds=[1])
+
+
+def test_the_record_holds_all_parts(record):
+    assert record.result["seed"] == 1
+    assert record.result["exponents"].keys() == {"seconds", "bytes"}
+    assert record.result["step"]["ours"]["step"]["repetitions"] == 6
+
+
+def test_the_figure_shows_every_path_and_stage(record):
+    records = {figure.RECORD: record}
+    rows = figure.rows(records)
+    paths = {path.name for path in loss_paths(torch.Generator())}
+    assert {row["path"] for row in rows} == paths
+    assert len(rows) == len(paths) * (len(STAGES) + len(record.result["sweep"]))
+    with plt.style.context(STYLE):
+        drawn = figure.draw(records)
+    above, below = drawn.axes
+    assert {line.get_label() for line in above.lines} == {*paths, "limit of exact FA"}
+    names = [label.get_text() for label in below.get_yticklabels()]
+    assert names[0] == "CIFAR 2×16×16²"
+    assert [name.split("×")[1] for name in names] == [str(stage.channels) for stage in STAGES]
+    plt.close(drawn)
+
+
+def test_the_tables_hold_every_path_and_both_steps(record):
+    losses, steps = (build.make(table, {figure.RECORD: record}) for table in speed_tables.TABLES)
+    lines = losses["csv"].decode().splitlines()
+    assert len(lines) == 1 + 6 * len(STAGES)
+    released = next(line for line in lines if "released FA, direct" in line).split(",")
+    assert released[5] == "1"  # of itself; the path's name holds a comma
+    first, second = steps["csv"].decode().splitlines()[1:]
+    assert first.startswith("released,")
+    assert first.endswith(",1")
+    assert second.startswith("ours,")
+
+
+def test_a_ratio_is_of_medians_with_opposite_quartiles():
+    def row(path, median, low, high):
+        return {"path": path, "seconds": {"median": median, "low": low, "high": high}}
+
+    table = {"rows": [row("slow", 8.0, 6.0, 9.0), row("fast", 2.0, 1.0, 3.0)]}
+    assert figure.ratio(table, "fast", "slow") == {"ratio": 4.0, "low": 2.0, "high": 9.0}
+    table["rows"][0]["seconds"] = None
+    assert figure.ratio(table, "fast", "slow") is None
