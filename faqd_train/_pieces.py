@@ -105,11 +105,15 @@ def layout_of(maps: Tensor) -> torch.memory_format:
 
 
 def _piece_length(student: Tensor, teacher: Tensor) -> int:
-    """Count a piece's samples: on a CPU what its cache holds, one a thread or more; else all."""
+    """Count a piece's samples: on a CPU what its cache holds and a quarter at most; else all.
+
+    Yet one for each thread, since products of matrices are shared out by samples.
+    """
+    batch, threads = len(student), torch.get_num_threads()
     if student.device.type != "cpu":
-        return len(student)
-    per_sample = student[0].numel() + teacher[0].numel()
-    return min(max(PIECE // per_sample, torch.get_num_threads()), len(student))
+        return batch
+    cached = PIECE // (student[0].numel() + teacher[0].numel())
+    return min(max(min(cached, -(-batch // 4)), threads), batch)
 
 
 def _pieces(batch: int, length: int) -> Iterator[slice]:

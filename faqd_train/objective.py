@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from faqd_train._affinity import accumulation_dtype
+from faqd_train._pieces import quick_dtype
 from faqd_train.config import ObjectiveConfig
 from faqd_train.distributed import part_of
 from faqd_train.losses import fa_loss, ffa_loss, sample_probes
@@ -98,7 +98,7 @@ def affinity_term(
         law=config.law,
         generator=generator,
         batch=batch_size or len(student),
-        dtype=accumulation_dtype(student.device),
+        dtype=quick_dtype(student, teacher),
         device=student.device,
     )
     return ffa_loss(student, teacher, order=config.order, probes=part_of(probes), check=False)

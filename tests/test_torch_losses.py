@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import faqd_math as fm
 from faqd_math.features import resize_bilinear
 from faqd_math.testing import feature_pairs, probes_for
-from faqd_train import _affinity, _pieces, losses
+from faqd_train import _affinity, losses
 from faqd_train.losses import fa_loss, ffa_loss
 
 UNIT_ROUNDOFF = np.finfo(np.float64).eps / 2
@@ -294,13 +294,12 @@ def test_float32_alone_would_not(order, monkeypatch):
 
 
 def test_piecewise_values_and_gradients_are_those_of_the_whole(monkeypatch):
-    """Seven samples in pieces of three, three and one, of which the quick pass leaves two."""
+    """Seven samples in pieces of two, two, two and one, of which the quick pass leaves two."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 7, 3, 4, 4, generator=generator)
     teacher[2] = student[2] + 1e-5 * teacher[2]  # cancels
     student[5] *= 1e-30  # squares underflow
     whole = fa_loss(student, teacher, reduction="none"), gradients_of(student, teacher)
-    monkeypatch.setattr(_pieces, "PIECE", 3 * 2 * 3 * 16)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     lengths = []
     totals = _affinity.totals
@@ -308,7 +307,7 @@ def test_piecewise_values_and_gradients_are_those_of_the_whole(monkeypatch):
         _affinity, "totals", lambda x, *rest: lengths.append(len(x)) or totals(x, *rest)
     )
     pieces = fa_loss(student, teacher, reduction="none"), gradients_of(student, teacher)
-    assert lengths[:4] == [3, 3, 1, 2]
+    assert lengths[:5] == [2, 2, 2, 1, 2]
     # Products of 3 and 16 terms in float32, in the order that a batch of that length takes.
     torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-6 * whole[1][0].abs().max())
 
