@@ -19,8 +19,9 @@ from torch import Tensor
 from faqd_train import _affinity
 from faqd_train._affinity import Form, accumulation_dtype
 
-# Entries of both maps in a piece: 2 MiB of float32, as much as two cores' second caches hold.
-PIECE = 2**19
+# Entries of both maps in a piece: at most 2 MiB of float32, as much as two cores' second caches
+# hold; and, where a piece is less than a quarter of the batch, 512 KiB to be worth its calls.
+PIECE, SMALL_PIECE = 2**19, 2**17
 # Squared pixel norms within 2^±these neither overflow nor lose digits.
 SAFE_EXPONENTS = {torch.float32: 100, torch.float64: 900}
 
@@ -105,15 +106,16 @@ def layout_of(maps: Tensor) -> torch.memory_format:
 
 
 def _piece_length(student: Tensor, teacher: Tensor) -> int:
-    """Count a piece's samples: on a CPU what its cache holds and a quarter at most; else all.
+    """Count a piece's samples: on a CPU a quarter of them if it holds that in its cache; else all.
 
     Yet one for each thread, since products of matrices are shared out by samples.
     """
     batch, threads = len(student), torch.get_num_threads()
     if student.device.type != "cpu":
         return batch
-    cached = PIECE // (student[0].numel() + teacher[0].numel())
-    return min(max(min(cached, -(-batch // 4)), threads), batch)
+    per_sample = student[0].numel() + teacher[0].numel()
+    quarter = max(-(-batch // 4), SMALL_PIECE // per_sample)
+    return min(max(min(quarter, PIECE // per_sample), threads), batch)
 
 
 def _pieces(batch: int, length: int) -> Iterator[slice]:
