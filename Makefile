@@ -31,7 +31,7 @@ figures-fresh: $(INSTALLED)
 	$(BIN)/python -m analysis.collect claims runs/verify.json --name standard --command "faqd-math verify --json FILE"
 	$(MAKE) figures
 
-# The record behind paper_figures/speed: half an hour in which nothing else should run.
+# The record behind paper_figures/speed: some ten minutes in which nothing else should run.
 bench: $(INSTALLED)
 	$(BIN)/python -m analysis.studies speed
 

@@ -29,6 +29,7 @@ from analysis.figures import (
     gradient_noise,
     orders,
     quantizers,
+    speed,
     tail_probability,
     training_curves,
 )
@@ -44,6 +45,7 @@ from analysis.provenance import (
 )
 from analysis.results import file_sha256
 from analysis.tables import accuracy, rendering, theory
+from analysis.tables import speed as speed_tables
 from analysis.tables.rendering import Table
 
 FOLDER = ROOT / "paper_figures"
@@ -52,6 +54,7 @@ PICTURES: tuple[Picture, ...] = (
     error_against_probes.PICTURE,
     tail_probability.PICTURE,
     cost_against_resolution.PICTURE,
+    speed.PICTURE,
     gradient_noise.PICTURE,
     estimators.PICTURE,
     fixed_probes.PICTURE,
@@ -62,7 +65,7 @@ PICTURES: tuple[Picture, ...] = (
     effective_rank.PICTURE,
     affinity_maps.PICTURE,
 )
-TABLES: tuple[Table, ...] = (accuracy.TABLE, *theory.TABLES)
+TABLES: tuple[Table, ...] = (accuracy.TABLE, *theory.TABLES, *speed_tables.TABLES)
 PRODUCTS: Mapping[str, Picture | Table] = {
     product.name: product for product in (*PICTURES, *TABLES)
 }
