@@ -33,7 +33,7 @@ class Totals(NamedTuple):
 
     values: Tensor  # (B,), float64
     trusted: Tensor  # (B,), bool
-    core: Tensor  # gram: [XXᵀ, −XYᵀ]; projected: AZ; direct: nothing, (B, 0, 0)
+    core: Tensor  # gram: [XXᵀ, −XYᵀ]; projected: AZ; direct: A, or nothing (B, 0, 0)
 
 
 def accumulation_dtype(device: torch.device) -> torch.dtype:
@@ -50,6 +50,11 @@ def cheapest_form(n: int, c_student: int, c_teacher: int) -> str:
     """Name the exact form of order 2 with fewer multiply-adds (§4)."""
     of_gram = n * (c_student**2 + c_teacher**2 + c_student * c_teacher)
     return "gram" if of_gram <= n * n * (c_student + c_teacher) else "direct"
+
+
+def keeps_gap(n: int, channels: int) -> bool:
+    """Whether the direct path keeps A for its slope: where it is no larger than both maps."""
+    return n <= channels
 
 
 def totals(x: Tensor, y: Tensor, z: Tensor | None, form: Form) -> Totals:
@@ -74,8 +79,7 @@ def slope(
         of_student, of_teacher = torch.split(4 * core, [x.shape[1], y.shape[1]], dim=-1)
         torch.bmm(of_student, x, out=out)
         return torch.baddbmm(out, of_teacher, y, out=out)
-    blocks = _gap_by_rows(x, y) if core.shape[1] == 0 else [(slice(None), core)]
-    for rows, gap in blocks:
+    for rows, gap in [(slice(None), core)] if core.numel() else _gap_by_rows(x, y):
         factor = 2 * gap.sign() if form.order == 1 else 4 * gap
         out[..., rows] = x @ factor.mT
     return out
@@ -117,13 +121,14 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _direct(x: Tensor, y: Tensor, order: int) -> Totals:
-    """Σ A_ij² or Σ |A_ij|, from blocks of rows of A; kept is an A that is smaller than the maps."""
-    n, dtype = x.shape[-1], accumulation_dtype(x.device)
-    values, core = x.new_zeros(len(x), dtype=dtype), x.new_empty(len(x), 0, 0)
-    for _, gap in _gap_by_rows(x, y):
-        values += _norm_power(gap, order)
-        if gap.shape[1] == n <= x.shape[1] + y.shape[1]:
-            core = gap
+    """Σ A_ij² or Σ |A_ij|, from A, or from blocks of its rows where it is larger than the maps."""
+    n = x.shape[-1]
+    if keeps_gap(n, x.shape[1] + y.shape[1]):
+        core = torch.baddbmm(x.mT @ x, y.mT, y, alpha=-1)
+        values = _norm_power(core, order)
+    else:
+        core = x.new_empty(len(x), 0, 0)
+        values = torch.stack([_norm_power(gap, order) for _, gap in _gap_by_rows(x, y)]).sum(0)
     trusted = _is_clear(values, torch.full_like(values, 2 * n**2), n**2, order, x.dtype)
     return Totals(values, trusted, core)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from faqd_train import _pieces
-from faqd_train._affinity import Form, accumulation_dtype
+from faqd_train._affinity import Form, accumulation_dtype, keeps_gap
 from faqd_train._pieces import Forward
 
 
@@ -51,11 +51,12 @@ def _(
     student: Tensor, teacher: Tensor, probes: Tensor | None, name: str, _order: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, channels = student.shape[:2]
-    n = student.shape[2] * student.shape[3]
+    n, both = student.shape[2] * student.shape[3], channels + teacher.shape[1]
+    side = n if keeps_gap(n, both) else 0
     dtype = _pieces.quick_dtype(student, teacher)
     core = {
-        "gram": (batch, channels, channels + teacher.shape[1]),
-        "direct": (batch, 0, 0),
+        "gram": (batch, channels, both),
+        "direct": (batch, side, side),
         "projected": (batch, n, 0 if probes is None else probes.shape[-1]),
     }[name]
     return (

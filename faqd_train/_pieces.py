@@ -19,8 +19,8 @@ from torch import Tensor
 from faqd_train import _affinity
 from faqd_train._affinity import Form, accumulation_dtype
 
-# Entries of both maps in a piece: at most 2 MiB of float32, as much as two cores' second caches
-# hold; and, where a piece is less than a quarter of the batch, 512 KiB to be worth its calls.
+# Entries of both maps in a piece: at most 2 MiB of float32, what two cores' second caches hold, and
+# at least 512 KiB, so that it is worth its calls.
 PIECE, SMALL_PIECE = 2**19, 2**17
 # Squared pixel norms within 2^±these neither overflow nor lose digits.
 SAFE_EXPONENTS = {torch.float32: 100, torch.float64: 900}
@@ -106,9 +106,9 @@ def layout_of(maps: Tensor) -> torch.memory_format:
 
 
 def _piece_length(student: Tensor, teacher: Tensor) -> int:
-    """Count a piece's samples: on a CPU a quarter of them if it holds that in its cache; else all.
+    """Count a piece's samples: a quarter of the batch within the sizes above; off the CPU, all.
 
-    Yet one for each thread, since products of matrices are shared out by samples.
+    Yet one for each thread at least, as products of matrices are shared out by samples.
     """
     batch, threads = len(student), torch.get_num_threads()
     if student.device.type != "cpu":

@@ -96,7 +96,7 @@ def fit(
     with (
         nullcontext()
         if teacher is None
-        else make_teacher_pass(teacher, config, prepare(images[:CALIBRATION_IMAGES], None))
+        else make_teacher_pass(teacher, config, lambda: prepare(images[:CALIBRATION_IMAGES], None))
     ) as teacher_pass:
         return finish(
             training(

@@ -79,8 +79,8 @@ def train_in(
     )
     teacher_pass = None
     if guide:
-        sample = prepare(images[:CALIBRATION_IMAGES])
-        make = partial(make_teacher_pass, guide.network, config, sample)
+        calibration = partial(prepare, images[:CALIBRATION_IMAGES])
+        make = partial(make_teacher_pass, guide.network, config, calibration)
         teacher_pass = common.once(("pass", teacher, seen), lambda: common.enter_context(make()))
     labels = None
     if objective.label > 0:

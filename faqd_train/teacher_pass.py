@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -78,17 +78,20 @@ class TeacherPass:
         return self._answers
 
 
-def make_teacher_pass(network: nn.Module, config: Config, inputs: Tensor) -> TeacherPass:
+def make_teacher_pass(
+    network: nn.Module, config: Config, sample: Callable[[], Tensor]
+) -> TeacherPass:
     """Return the pass of a teacher, or of its folded copy, as the configuration says.
 
-    ``inputs`` is a batch of `CALIBRATION_IMAGES` as the network takes them, not augmented.
+    ``sample`` makes a batch of `CALIBRATION_IMAGES` as the network takes them, not augmented. It
+    is called only for a copy, which is measured on it.
     """
     run = config.run
     if not run.teacher_folded:
         return TeacherPass(network, run.teacher_precision)
     copied = inference_copy(
         network,
-        inputs,
+        sample(),
         config.objective.teacher_tapped,
         precision=run.teacher_precision,
         tolerance=run.teacher_tolerance,

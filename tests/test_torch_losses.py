@@ -343,6 +343,29 @@ def test_layout_of_the_maps_changes_nothing_but_the_gradient_s_layout(name):
         assert student.grad.is_contiguous(**last) == student.is_contiguous(**last)
 
 
+@pytest.mark.parametrize("side", [2, 4])  # fewer pixels than both maps' channels, and more
+def test_direct_path_takes_any_number_of_blocks_and_pieces(side, monkeypatch):
+    """Five samples in pieces of two, two and one, with blocks of one row at most."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 5, 3, side, side, generator=generator, dtype=torch.float64)
+    loss = partial(fa_loss, method="direct", reduction="none")
+    expected = loss(student, teacher)
+    monkeypatch.setattr(_affinity, "CHUNK", 1)
+    monkeypatch.setattr(_pieces, "SMALL_PIECE", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    # At most 16 blocks of 16 entries in another order.
+    torch.testing.assert_close(loss(student, teacher), expected, rtol=256 * 2**-53, atol=0)
+
+
+@pytest.mark.parametrize("side", [2, 4])
+@pytest.mark.parametrize("name", ["gram", "direct", "projected"])
+def test_compiled_operators_tell_the_shapes_of_what_they_return(name, side):
+    student, teacher = torch.randn(2, 2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    z = torch.ones(side**2, 3) if name == "projected" else None
+    operator = torch.ops.faqd.affinity_values.default
+    torch.library.opcheck(operator, (student, teacher, z, name, 2), test_utils="test_faketensor")
+
+
 # torch.compile itself makes an instance of the autograd function, which torch deprecates.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("order", [1, 2])
