@@ -41,7 +41,7 @@ def inputs_key(config: Config) -> Hashable:
     run = config.run
     # What is folded, and whether in bfloat16, depends on the maps that are needed.
     folded = (config.objective.teacher_tapped, run.teacher_tolerance) if run.teacher_folded else ()
-    return images, run.teacher_precision, run.channels_last, folded
+    return images, run.teacher_precision, run.channels_last, run.compile, folded
 
 
 def batches_key(config: Config) -> Hashable:

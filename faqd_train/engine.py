@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from faqd_train import distributed
 from faqd_train.adapters import WithAdapters
 from faqd_train.checkpoints import Checkpoints
+from faqd_train.compiling import Context, compiled
 from faqd_train.config import Config
 from faqd_train.data import fingerprint
 from faqd_train.guards import CHECK_EVERY, Guard, stop_unless_finite
@@ -154,6 +155,7 @@ def training(
     if saved:
         state.restore(saved)
     guard = Guard()
+    compiling: Context = compiled(student, device) if config.run.compile else nullcontext
     with tapped(student, taps) as student_maps:
         if teacher:
             teacher.tap(objective.teacher_tapped)
@@ -195,7 +197,8 @@ def training(
 
         def take_step(batch: Tensor) -> None:
             part = distributed.part_of(batch)
-            terms, outputs = terms_of(trained, batch, streams.augment, streams.probes)
+            with compiling():
+                terms, outputs = terms_of(trained, batch, streams.augment, streams.probes)
             loss = weighted_sum(terms, objective)
             optimizer.zero_grad()
             torch.autograd.backward(loss * distributed.weight(part, batch))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -54,6 +55,9 @@ def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
         def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
             maps[name] = output
             if not isinstance(output, Tensor):
+                return
+            if torch.compiler.is_compiling():  # no versions, and a needless copy is not made
+                maps[name] = output.clone()
                 return
             if output.is_inference():  # has no version
                 maps[name] = output.clone()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from faqd_train.compiling import Context, compiled
 from faqd_train.config import Config
 from faqd_train.folding import inference_copy
 from faqd_train.precision import running_in, widened
@@ -28,6 +29,8 @@ class TeacherPass:
         Put in evaluation mode, and tapped within a ``with`` statement.
     precision : {"float32", "bfloat16"}
         In which it runs.
+    compiling : callable
+        Makes the context in which it runs, by `compiled`.
 
     Examples
     --------
@@ -40,8 +43,10 @@ class TeacherPass:
     (tensor([[0., 2.]]), tensor([[-1.,  2.]]), True)
     """
 
-    def __init__(self, network: nn.Module, precision: str = "float32") -> None:
-        self._network, self._precision = network.eval(), precision
+    def __init__(
+        self, network: nn.Module, precision: str = "float32", compiling: Context = nullcontext
+    ) -> None:
+        self._network, self._precision, self._compiling = network.eval(), precision, compiling
         self._taps = ExitStack()
         self._maps: dict[str, dict[str, Tensor]] = {}  # by tap, the dictionary it refills
         self._asked: Hashable = None
@@ -70,7 +75,7 @@ class TeacherPass:
         if self._answers is None or asked != self._asked:
             self._answers = None  # frees the memory before the next are made
             # Tensors of inference mode would not tell that a module overwrites them (taps).
-            with torch.no_grad(), running_in(self._precision, inputs.device):
+            with torch.no_grad(), running_in(self._precision, inputs.device), self._compiling():
                 logits = self._network(inputs)
             # Copies of the dictionaries: others, who capture maps, may run the network meanwhile.
             maps = {name: maps[name] for name, maps in self._maps.items()}
@@ -86,14 +91,22 @@ def make_teacher_pass(
     ``sample`` makes a batch of `CALIBRATION_IMAGES` as the network takes them, not augmented. It
     is called only for a copy, which is measured on it.
     """
-    run = config.run
+    run, precision = config.run, config.run.teacher_precision
     if not run.teacher_folded:
-        return TeacherPass(network, run.teacher_precision)
+        return TeacherPass(network, precision, _compiling(network, run.compile))
     copied = inference_copy(
         network,
         sample(),
         config.objective.teacher_tapped,
-        precision=run.teacher_precision,
+        precision=precision,
         tolerance=run.teacher_tolerance,
     )
-    return TeacherPass(copied.network, copied.precision)
+    return TeacherPass(copied.network, copied.precision, _compiling(copied.network, run.compile))
+
+
+def _compiling(network: nn.Module, wanted: bool) -> Context:
+    """Where it pays: on a CPU, convolutions are all that a teacher's time goes into."""
+    parameter = next(network.parameters(), None)
+    if not wanted or parameter is None or parameter.device.type == "cpu":
+        return nullcontext
+    return compiled(network, parameter.device)

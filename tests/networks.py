@@ -1,11 +1,17 @@
 """Small networks for the tests, drawn from a generator of their own."""
 
+import shutil
+
+import pytest
 import torch
 from torch import nn
 
 from faqd_train.config import ModelConfig
 from faqd_train.models import preact_resnet
 
+compiler_needed = pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
+)
 SMALL = ModelConfig(depth=8, widths=(4, 4, 8), strides=(1, 1, 2))
 
 

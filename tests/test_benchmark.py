@@ -148,14 +148,16 @@ def test_each_call_runs_once_a_round_in_changing_order():
 
 
 def test_the_clock_of_a_step_runs_from_its_images_to_its_end(monkeypatch):
-    readings = iter([10.0, 13.0, 20.0, 21.5])
+    readings = iter([10.0, 13.0, 20.0, 21.5, 30.0, 32.5])
     monkeypatch.setattr(step_clock, "now", lambda _device: next(readings))
     monkeypatch.setattr(step_clock, "seconds", lambda call, _device: call())
-    clock = step_clock.StepClock({"other": lambda: 7.0}, CPU, generator())
-    for _ in range(2):
+    others = iter([9.0, 7.0, 8.0])
+    clock = step_clock.StepClock({"other": lambda: next(others)}, CPU, generator())
+    for _ in range(step_clock.IN_A_ROW):
         assert clock.prepare(ONES, None) is ONES
+        assert clock.times == {"step": [], "other": []}
         clock.stop()
-    assert clock.times == {"step": [3.0, 1.5], "other": [7.0, 7.0]}
+    assert clock.times == {"step": [1.5, 2.5], "other": [7.0, 8.0]}
 
 
 def measured(shape=SHAPE, rates=FAST_MACHINE, memory=1e9):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from cut_off_runs import Killed, assert_same_run
+from networks import compiler_needed
 
 from faqd_train import checkpoints, load_config, run_experiment
 from faqd_train.optimization import make_optimizer, make_schedule
@@ -59,6 +60,13 @@ def assert_resumes(settings, teacher, tmp_path, monkeypatch):
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_a_run_cut_off_resumes_to_the_same_bits(settings, teacher, tmp_path, monkeypatch):
     assert_resumes(settings, teacher, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@compiler_needed
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by torch
+def test_a_compiled_run_resumes_to_the_same_bits(teacher, tmp_path, monkeypatch):
+    assert_resumes(["run.compile=true"], teacher, tmp_path, monkeypatch)
 
 
 def test_a_fine_tuned_run_resumes_to_the_same_bits(teacher, tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def record(tmp_path_factory):
 def test_the_record_holds_all_parts(record):
     assert record.result["seed"] == 1
     assert record.result["exponents"].keys() == {"seconds", "bytes"}
-    assert record.result["step"]["ours"]["step"]["repetitions"] == 6
+    assert record.result["step"]["ours"]["step"]["repetitions"] == 12  # six rows
 
 
 def test_the_figure_shows_every_path_and_stage(record):

@@ -26,6 +26,7 @@ from faqd_train.benchmark.training_step import (
     check_comparable,
     measure_step,
 )
+from faqd_train.compiling import check_compiling
 from faqd_train.config import Config
 from faqd_train.config_files import load_config
 
@@ -37,8 +38,9 @@ FAST = (
     'run.teacher_precision="bfloat16"',
     'run.precision="bfloat16"',
     "run.channels_last=true",
+    "run.compile=true",
 )
-_SMALL_STEP = ("model.depth=8", "optimizer.batch_size=2")
+_SMALL_STEP = ("model.depth=8", "optimizer.batch_size=2", "run.compile=false")
 
 Part = Limits | Table | Growth | StepComparison
 
@@ -111,7 +113,7 @@ def run(
     Raises
     ------
     ValueError
-        If a setting of the training step is refused.
+        If a setting of the training step is refused, or cannot be had on this machine.
     """
     device, generator = plan.device, torch.Generator().manual_seed(plan.seed)
     config = _step_config(plan, parts)  # first, so that a wrong setting is told at once
@@ -164,9 +166,11 @@ def _step_config(plan: Plan, parts: Collection[str]) -> Config | None:
     """Return the configuration of our training step, None where no step is asked for."""
     if "step" in parts:
         settings = ["bits=4w4a", "labels=label-free", "method=fa"]
-        settings += [*(_SMALL_STEP if plan.quick else ()), *FAST, *plan.settings]
+        settings += [*FAST, *(_SMALL_STEP if plan.quick else ()), *plan.settings]
         config = load_config("cifar10", settings)
         check_comparable(config)
+        if config.run.compile:
+            check_compiling(plan.device)
         return config
     if plan.settings:
         raise ValueError(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from faqd_train import released_losses
 from faqd_train.adapters import adapt, make_adapters
 from faqd_train.benchmark.released_step import released_step, released_terms
-from faqd_train.benchmark.step_clock import StepClock
+from faqd_train.benchmark.step_clock import IN_A_ROW, StepClock
 from faqd_train.benchmark.timing import Budget, Call, Spread, seconds, spread
 from faqd_train.config import Config
 from faqd_train.config_networks import FLOAT_BITS, RELEASED_BITS
@@ -28,7 +28,7 @@ from faqd_train.taps import tapped
 
 CLASSES, SIDE = 10, 32
 TEACHER_DEPTH = 110
-_WARM_UP = 2  # steps
+_WARM_UP = 2  # rows
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ def measure_step(
     device: torch.device,
     generator: torch.Generator,
 ) -> StepComparison:
-    """Time steps of `fit`; between any two run a released step, and FA alone by both ways.
+    """Time steps of `fit`, a few in a row, in turn with released steps and FA alone by both ways.
 
     Images are random, of 3×32×32; the networks are untrained, the batch norms of the teacher set
-    by the batch. Two steps come first and do not count.
+    by the batch. Two rows of each come first and do not count, and of each row not the first.
 
     Parameters
     ----------
@@ -135,10 +135,12 @@ def measure_step(
             "released FA": partial(_fa_alone, _released_fa, pairs),
             "FA": partial(_fa_alone, partial(_our_fa, config=config), pairs),
         }
-        rounds = budget.rounds(2 * sum(seconds(call, device) for call in others.values()))
+        row = IN_A_ROW * sum(seconds(call, device) for call in others.values())
+        rows = _WARM_UP + budget.rounds(row)
         clock = StepClock(others, device, generator)
-        _fit(config, networks, inputs, steps=_WARM_UP + rounds, clock=clock)
-    costs = {name: spread(times[_WARM_UP:]) for name, times in clock.times.items()}
+        _fit(config, networks, inputs, steps=IN_A_ROW * rows, clock=clock)
+    counted = slice(_WARM_UP * (IN_A_ROW - 1), None)
+    costs = {name: spread(times[counted]) for name, times in clock.times.items()}
     return StepComparison(
         config=config.model_dump(mode="json", exclude={"data"}),
         teacher_depth=teacher_depth,

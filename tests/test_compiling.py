@@ -1,0 +1,130 @@
+"""Passes by torch.compile give what plain passes give, and leave nothing behind."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from networks import compiler_needed, images, small_resnet
+from torch._dynamo.utils import counters
+
+from faqd_train import distributed, load_config, run_experiment
+from faqd_train.compiling import compiled
+from faqd_train.quantize_activations import calibrate
+from faqd_train.quantizers import quantize_model
+from faqd_train.taps import tapped
+from faqd_train.teacher_pass import make_teacher_pass
+
+# Of torch, by torch, as it compiles.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+CPU = torch.device("cpu")
+TAPS = ["stem.1", "stage1", "stage3"]
+BACKENDS = [
+    "aot_eager",  # traces as the other does, and compiles nothing
+    pytest.param("inductor", marks=[compiler_needed, pytest.mark.slow]),
+]
+
+
+def student_and_inputs(projection, activation_bits):
+    """Return a small student in float64, where no rounding moves an activation to another level."""
+    student, inputs = small_resnet(dtype=torch.float64), images(dtype=torch.float64)
+    student.stem[2].inplace = True  # the ReLU overwrites what a tap reads, unless it is quantized
+    quantize_model(student, 4, activation_bits, projection=projection)
+    calibrate(student, inputs)
+    return student, inputs
+
+
+def passes(student, inputs):
+    """Return logits, maps and all gradients of one training pass, and the state that it leaves."""
+    student.train()
+    with tapped(student, TAPS) as maps:
+        logits = student(inputs)
+        (logits.square().mean() + sum(maps[tap].square().mean() for tap in TAPS)).backward()
+    found = {"logits": logits, **maps, **student.state_dict()}
+    return found | {f"gradient of {name}": p.grad for name, p in student.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("projection", "activation_bits"), [("exact", 4), ("alternating", 4), ("exact", 32)]
+)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compiled_passes_are_the_plain_ones_to_rounding(projection, activation_bits, backend):
+    student, inputs = student_and_inputs(projection, activation_bits)
+    expected, before = passes(copy.deepcopy(student), inputs), set(vars(student))
+    context = compiled(student, CPU, backend=backend)
+    counters.clear()
+    with context():
+        found = passes(student, inputs)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        # Eight layers, each within 1e-14 of sums of some hundred terms.
+        torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-12)
+    assert set(vars(student)) == before
+
+
+def test_networks_of_many_kinds_are_compiled_in_one_process():
+    """More of them than torch compiles by itself before it gives up."""
+    counters.clear()
+    for width in range(1, 11):
+        layer = torch.nn.Module()
+        layer.forward = partial(scaled, torch.ones(width))
+        with compiled(layer, CPU, backend="aot_eager")():
+            assert layer(torch.ones(width)).tolist() == [1] * width
+    assert counters["stats"]["unique_graphs"] >= 10
+
+
+def scaled(scale, inputs):
+    return inputs * scale
+
+
+def test_a_forward_of_one_s_own_is_put_back():
+    network = torch.nn.Identity()
+    own = network.forward = partial(torch.add, 1)
+    with compiled(network, CPU, backend="aot_eager")():
+        assert network.forward is not own
+        assert network(torch.ones(2)).tolist() == [2, 2]
+    assert network.forward is own
+
+
+@pytest.mark.slow
+@compiler_needed
+def test_a_compiled_run_learns_what_a_plain_one_learns(tmp_path):
+    settings = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.epochs=1"]
+    teacher = tmp_path / "teacher"
+    run_experiment(load_config("digits-teacher", settings), teacher)
+    plain, fast = (
+        run_experiment(
+            load_config("digits-fa", [*settings, f"run.compile={compile}"]),
+            tmp_path / compile,
+            teacher=teacher,
+        )
+        for compile in ("false", "true")
+    )
+    assert fast["config"]["run"]["compile"] is True
+    # One step's rounding can move an activation to the next of 15 levels, in one of many pixels.
+    assert fast["epochs"][0]["loss"] == pytest.approx(plain["epochs"][0]["loss"], rel=1e-3)
+
+
+def test_without_a_compiler_a_run_is_refused(monkeypatch):
+    def compile(*_arguments, **_options):
+        raise RuntimeError("No working C++ compiler found.\nA long story.")
+
+    monkeypatch.setattr(torch, "compile", compile)
+    with pytest.raises(ValueError, match=r"compiler found\. .* is needed: install"):
+        compiled(torch.nn.Identity(), CPU)
+
+
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="in each of 2 processes; it is accepted in one"):
+        compiled(torch.nn.Identity(), CPU)
+
+
+def test_a_teacher_on_a_cpu_is_not_compiled(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda *_: pytest.fail("was compiled"))
+    config = load_config("digits-fa", ["run.compile=true"])
+    network = small_resnet()
+    with make_teacher_pass(network, config, lambda: pytest.fail("was measured")) as teacher:
+        teacher(images(), "a batch")
