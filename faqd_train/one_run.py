@@ -172,6 +172,7 @@ def train_in(
             **identity,
             "config": config.model_dump(mode="json"),
             "data": content | {"validation": len(validation)},
+            "teacher_pass": teacher_pass.told() if teacher_pass else None,
             "environment": environment(device, distributed.process_count()),
             "epochs": [asdict(epoch) for epoch in state.history],
             "seconds": sum(epoch.seconds for epoch in state.history),

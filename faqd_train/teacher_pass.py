@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack, nullcontext
-from typing import Self
+from math import isfinite
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from faqd_train.compiling import Context, compiled
 from faqd_train.config import Config
-from faqd_train.folding import inference_copy
+from faqd_train.folding import InferenceCopy, inference_copy
 from faqd_train.precision import running_in, widened
 from faqd_train.taps import tapped
 
@@ -31,6 +32,8 @@ class TeacherPass:
         In which it runs.
     compiling : callable
         Makes the context in which it runs, by `compiled`.
+    copied : InferenceCopy, optional
+        Where the network is one of those, what was measured of it.
 
     Examples
     --------
@@ -44,9 +47,14 @@ class TeacherPass:
     """
 
     def __init__(
-        self, network: nn.Module, precision: str = "float32", compiling: Context = nullcontext
+        self,
+        network: nn.Module,
+        precision: str = "float32",
+        compiling: Context = nullcontext,
+        copied: InferenceCopy | None = None,
     ) -> None:
         self._network, self._precision, self._compiling = network.eval(), precision, compiling
+        self._copied = copied
         self._taps = ExitStack()
         self._maps: dict[str, dict[str, Tensor]] = {}  # by tap, the dictionary it refills
         self._asked: Hashable = None
@@ -65,6 +73,23 @@ class TeacherPass:
             maps = self._taps.enter_context(tapped(self._network, new))
             self._maps |= dict.fromkeys(new, maps)
             self._answers = None  # lack the new maps
+
+    def told(self) -> dict[str, Any]:
+        """Say, for a run's record, how the teacher answers: its precision, and a copy's errors.
+
+        Errors are those of `inference_copy`, by tap and of the logits, None if they are not finite;
+        ``refused`` has those for which bfloat16 was not taken.
+        """
+        if self._copied is None:
+            return {"precision": self._precision}
+        errors, refused = (
+            {name or "logits": e if isfinite(e) else None for name, e in found.items()}
+            for found in (self._copied.errors, self._copied.refused)
+        )
+        folded = len(self._copied.folded)
+        return {"precision": self._precision, "folded": folded, "errors": errors} | (
+            {"refused": refused} if refused else {}
+        )
 
     def __call__(self, inputs: Tensor, asked: Hashable) -> Answers:
         """Return logits, in float32 or wider, and maps; those remembered if ``asked`` is the same.
@@ -101,7 +126,8 @@ def make_teacher_pass(
         precision=precision,
         tolerance=run.teacher_tolerance,
     )
-    return TeacherPass(copied.network, copied.precision, _compiling(copied.network, run.compile))
+    compiling = _compiling(copied.network, run.compile)
+    return TeacherPass(copied.network, copied.precision, compiling, copied)
 
 
 def _compiling(network: nn.Module, wanted: bool) -> Context:

@@ -4,10 +4,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from tiny_data import write_cifar10
 
 from faqd_train import load_config, run_experiment
 from faqd_train.cli import main
+from faqd_train.folding import InferenceCopy
+from faqd_train.records import read_record
+from faqd_train.teacher_pass import TeacherPass
 
 TINY = ["data.limit=40", "model.widths=[4, 4, 4]", "model.depth=8", "optimizer.batch_size=20"]
 SHORT = [*TINY, "optimizer.epochs=1"]
@@ -44,6 +48,33 @@ def test_a_teacher_of_other_images_is_refused(cifar, tmp_path):
     message = "trained on cifar10 with 3 channels and 10 classes, the student's digits has 1 and 10"
     with pytest.raises(ValueError, match=message):
         train("digits-kd", tmp_path, teacher=cifar / "teacher")
+
+
+def test_a_record_tells_how_the_teacher_answered(digits_teacher, tmp_path):
+    folded = ["run.teacher_folded=true", "run.teacher_precision=bfloat16"]
+    assert read_record(digits_teacher / "run.json")["teacher_pass"] is None
+    for name, settings in {
+        "plain": ["run.teacher_precision=bfloat16"],
+        "bfloat16": folded,
+        "refused": [*folded, "run.teacher_tolerance=1e-9"],
+    }.items():
+        record = train("digits-fa", tmp_path / name, *settings, teacher=digits_teacher)
+        told = record["teacher_pass"]
+        if name == "plain":
+            assert told == {"precision": "bfloat16"}
+            continue
+        assert told["folded"] == 4  # the stem's norm, and in three blocks the inner one
+        assert told["errors"].keys() == {"logits", "stage1", "stage2", "stage3"}
+        rounding = {"bfloat16": 2**-8, "refused": 2**-24}[name]
+        assert 0 < max(told["errors"].values()) < 100 * rounding  # through eight layers
+        assert ("refused" in told) == (name == "refused")
+        assert told["precision"] == {"bfloat16": "bfloat16", "refused": "float32"}[name]
+
+
+def test_errors_that_are_not_finite_can_be_recorded():
+    copied = InferenceCopy(torch.nn.Identity(), "float32", (), {"": 0.0}, {"": torch.inf})
+    told = TeacherPass(copied.network, copied.precision, copied=copied).told()
+    assert told["refused"] == {"logits": None}
 
 
 def test_a_run_is_the_same_wherever_its_data_lie(cifar, tmp_path):
