@@ -1,8 +1,8 @@
 """Feature affinity of unit pixels, in closed form: totals, and their gradient (§1, I4, I8, I9).
 
 The forms take unit pixels x, y of shape (B, C, N) in the dtype that they compute in, and give
-totals (B,) before the division by N², each with a verdict on its digits (§5). The gradient by
-X is taken from x, y and the little that the total leaves: its core.
+parts, of which totals (B,) are made, before the division by N², each with a verdict on its digits
+(§5). The gradient by X is taken from x, y and the little that the total leaves: its core.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class Totals(NamedTuple):
 
     values: Tensor  # (B,), float64
     trusted: Tensor  # (B,), bool
-    core: Tensor  # gram: [XXᵀ, −XYᵀ]; projected: AZ; direct: A, or nothing (B, 0, 0)
+    core: Tensor  # gram: [XXᵀ, XYᵀ]; projected: AZ; direct: A, or nothing (B, 0, 0)
+
+
+Parts = tuple[Tensor, ...]  # of each sample what its total is made of, the core first
 
 
 def accumulation_dtype(device: torch.device) -> torch.dtype:
@@ -57,11 +60,33 @@ def keeps_gap(n: int, channels: int) -> bool:
     return n <= channels
 
 
-def totals(x: Tensor, y: Tensor, z: Tensor | None, form: Form) -> Totals:
-    """Compute Σ|A_ij|^order, or with probes z (N, k) or (B, N, k) its mean over them."""
+def parts(x: Tensor, y: Tensor, z: Tensor | None, form: Form) -> Parts:
+    """Compute what the totals are made of; probes z are (N, k) or (B, N, k)."""
     if z is not None:
-        return _projected(x, y, z, form.order)
-    return _gram(x, y) if form.name == "gram" else _direct(x, y, form.order)
+        return _projected(x, y, z.expand(len(x), -1, -1), form.order)
+    if form.name == "gram":
+        return torch.cat([_product(x, x), _product(x, y)], dim=-1), _product(y, y)
+    return _direct(x, y, form.order)
+
+
+def totals(parts: Parts, n: int, dtype: torch.dtype, form: Form) -> Totals:
+    """Sum up Σ|A_ij|^order, or with probes its mean over them, of parts computed in the dtype."""
+    if form.name == "gram":
+        core, yy = parts
+        return _gram_totals(core, yy, n, dtype)
+    core, values, *sizes = parts
+    if form.name == "direct":
+        minuends, entries, k = torch.full_like(values, 2 * n**2), n**2, 1
+    else:
+        k = core.shape[-1]
+        entries = n * k
+        minuends = n * torch.stack(sizes).to(values.dtype).square().sum(0)  # as ‖XᵀXZ‖ <= √N·‖XZ‖
+    return Totals(values / k, _is_clear(values, minuends, entries, form.order, dtype), core)
+
+
+def slope_reads_teacher(form: Form, core: Tensor) -> bool:
+    """Whether `slope` looks at y; else it may be anything."""
+    return form.name == "gram" or (form.name == "direct" and not core.numel())
 
 
 def slope(
@@ -78,7 +103,7 @@ def slope(
         # 4XA = 4(XXᵀ)X − 4(XYᵀ)Y subtracts first powers of the gap.
         of_student, of_teacher = torch.split(4 * core, [x.shape[1], y.shape[1]], dim=-1)
         torch.bmm(of_student, x, out=out)
-        return torch.baddbmm(out, of_teacher, y, out=out)
+        return torch.baddbmm(out, of_teacher, y, alpha=-1, out=out)
     for rows, gap in [(slice(None), core)] if core.numel() else _gap_by_rows(x, y):
         factor = 2 * gap.sign() if form.order == 1 else 4 * gap
         out[..., rows] = x @ factor.mT
@@ -98,17 +123,17 @@ def squared_norm(matrices: Tensor) -> Tensor:
     return torch.linalg.vector_norm(matrices, dim=(-2, -1), dtype=dtype).square()
 
 
-def _gram(x: Tensor, y: Tensor) -> Totals:
+def _gram_totals(core: Tensor, yy: Tensor, n: int, dtype: torch.dtype) -> Totals:
     """μ = ‖XXᵀ‖² + ‖YYᵀ‖² − 2‖XYᵀ‖² (I4), which cancels as the maps agree."""
-    xx, xy, yy = _product(x, x), _product(x, y), _product(y, y)
+    xx, xy = torch.split(core, [core.shape[1], yy.shape[1]], dim=-1)
     size = squared_norm(xx) + squared_norm(yy)
     values = size - 2 * squared_norm(xy)
-    share = cancellation(x.dtype)
-    if x.dtype == torch.float32:
+    share = cancellation(dtype)
+    if dtype == torch.float32:
         # A sum of N terms is off by about √N·u (Higham & Mary 2019), relatively, and so are the
         # squares that cancel. The constants are by trial.
-        share = (4 + min(x.shape[-1], TERMS) ** 0.5 / 5) * ROUNDOFF / ACCURACY
-    return Totals(values, values >= share * size, torch.cat([xx, -xy], dim=-1).to(x.dtype))
+        share = (4 + min(n, TERMS) ** 0.5 / 5) * ROUNDOFF / ACCURACY
+    return Totals(values, values >= share * size, core.to(dtype))
 
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
@@ -120,27 +145,21 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
     return torch.stack(products).sum(0)
 
 
-def _direct(x: Tensor, y: Tensor, order: int) -> Totals:
-    """Σ A_ij² or Σ |A_ij|, from A, or from blocks of its rows where it is larger than the maps."""
-    n = x.shape[-1]
-    if keeps_gap(n, x.shape[1] + y.shape[1]):
-        core = torch.baddbmm(x.mT @ x, y.mT, y, alpha=-1)
-        values = _norm_power(core, order)
-    else:
-        core = x.new_empty(len(x), 0, 0)
-        values = torch.stack([_norm_power(gap, order) for _, gap in _gap_by_rows(x, y)]).sum(0)
-    trusted = _is_clear(values, torch.full_like(values, 2 * n**2), n**2, order, x.dtype)
-    return Totals(values, trusted, core)
+def _direct(x: Tensor, y: Tensor, order: int) -> Parts:
+    """Compute A, kept where it is no larger than the maps, and Σ A_ij² or Σ |A_ij|."""
+    if keeps_gap(x.shape[-1], x.shape[1] + y.shape[1]):
+        gap = torch.baddbmm(x.mT @ x, y.mT, y, alpha=-1)
+        return gap, _norm_power(gap, order)
+    of_rows = [_norm_power(gap, order) for _, gap in _gap_by_rows(x, y)]
+    return x.new_empty(len(x), 0, 0), torch.stack(of_rows).sum(0)
 
 
-def _projected(x: Tensor, y: Tensor, z: Tensor, order: int) -> Totals:
-    """Mean over the k probes of ‖Az‖² or ‖Az‖₁, with AZ = Xᵀ(XZ) − Yᵀ(YZ) (§1)."""
-    n, k = z.shape[-2:]
-    xz, yz = x @ z, y @ z
-    az = torch.baddbmm(x.mT @ xz, y.mT, yz, alpha=-1)
-    values = _norm_power(az, order)
-    minuends = n * (squared_norm(xz) + squared_norm(yz))  # as ‖XᵀXZ‖ <= √N·‖XZ‖
-    return Totals(values / k, _is_clear(values, minuends, n * k, order, x.dtype), az)
+def _projected(x: Tensor, y: Tensor, z: Tensor, order: int) -> Parts:
+    """Compute AZ = Xᵀ(XZ) − Yᵀ(YZ) (§1), Σ ‖Az‖² or Σ ‖Az‖₁, ‖XZ‖ and ‖YZ‖."""
+    xz, yz = torch.bmm(x, z), torch.bmm(y, z)
+    az = torch.baddbmm(torch.bmm(x.mT, xz), y.mT, yz, alpha=-1)
+    norms = (torch.linalg.vector_norm(product, dim=(1, 2)) for product in (xz, yz))
+    return az, _norm_power(az, order), *norms
 
 
 def _gap_by_rows(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -41,18 +41,21 @@ def forward(student: Tensor, teacher: Tensor, z: Tensor | None, form: Form) -> F
     student, teacher = student.flatten(2), teacher.flatten(2)
     dtype, length = quick_dtype(student, teacher), _piece_length(student, teacher)
     x, y = (_buffer(maps, length, dtype) for maps in (student, teacher))
-    parts = []
+    found = []
     for piece in _pieces(len(student), length):
         x, student_scale, safe = _normalise(student[piece], x)
         y, teacher_scale, teacher_safe = _normalise(teacher[piece], y)
-        values, trusted, core = _affinity.totals(x, y, _probes_of(z, piece, dtype), form)
-        trusted = trusted & safe & teacher_safe & values.isfinite()
-        parts.append(Forward(values, trusted, student_scale, teacher_scale, core))
-    result = Forward(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        parts = _affinity.parts(x, y, _probes_of(z, piece, dtype), form)
+        found.append((safe & teacher_safe, student_scale, teacher_scale, *parts))
+    safe, student_scale, teacher_scale, *whole = (torch.cat(p) for p in zip(*found, strict=True))
+    values, trusted, core = _affinity.totals(tuple(whole), student.shape[-1], dtype, form)
+    trusted &= safe & values.isfinite()
+    result = Forward(values, trusted, student_scale, teacher_scale, core)
     if not result.trusted.all():
         again = ~result.trusted
         x, y, _ = _careful_pair(student[again], teacher[again])
-        totals = _affinity.totals(x, y, _probes_of(z, again, x.dtype), form)
+        parts = _affinity.parts(x, y, _probes_of(z, again, x.dtype), form)
+        totals = _affinity.totals(parts, x.shape[-1], x.dtype, form)
         cancelled = ~totals.trusted & totals.values.isfinite()
         if form.name == "gram" and cancelled.any():
             totals.values[cancelled] = _affinity.spectrum(x[cancelled], y[cancelled])
@@ -70,12 +73,14 @@ def backward(
     dtype, length = quick_dtype(student, teacher), _piece_length(student, teacher)
     x, y = (_buffer(maps, length, dtype) for maps in (student, teacher))
     slope, work = torch.empty_like(x), torch.empty_like(x)
+    reads_teacher = _affinity.slope_reads_teacher(form, kept.core)
     for piece in _pieces(len(student), length):
         size = len(student[piece])
         x, y, slope, work = x[:size], y[:size], slope[:size], work[:size]
         scale = kept.student_scale[piece]
         torch.mul(student[piece], scale, out=x)
-        torch.mul(teacher[piece], kept.teacher_scale[piece], out=y)
+        if reads_teacher:
+            torch.mul(teacher[piece], kept.teacher_scale[piece], out=y)
         probes = _probes_of(z, piece, dtype)
         _affinity.slope(x, y, probes, form, kept.core[piece], out=slope)
         _remove_radial(slope, x, work)
@@ -84,7 +89,7 @@ def backward(
         again = ~kept.trusted
         x, y, norms = _careful_pair(student[again], teacher[again])
         probes = _probes_of(z, again, x.dtype)
-        core = _affinity.totals(x, y, probes, form).core
+        core = _affinity.parts(x, y, probes, form)[0]
         slope = _affinity.slope(x, y, probes, form, core, out=torch.empty_like(x))
         _remove_radial(slope, x, torch.empty_like(x))
         # Where a norm is tiny, only the product with the incoming gradient is known to be in range.
@@ -143,7 +148,7 @@ def _normalise(pixels: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     square = torch.mul(wide, wide, out=x).sum(1, keepdim=True)
     scale, limit = square.rsqrt(), 2.0 ** SAFE_EXPONENTS[x.dtype]
     smallest, largest = square.aminmax()
-    if square.device.type == "cpu" and smallest >= 1 / limit and largest <= limit:
+    if square.device.type == "cpu" and 1 / limit <= smallest.item() and largest.item() <= limit:
         safe = torch.ones(len(x), dtype=torch.bool)
     else:
         odd = ~((square >= 1 / limit) & (square <= limit))  # dead, tiny, huge or NaN

@@ -148,7 +148,7 @@ def numpy_paths(student, teacher, monkeypatch):
 
 def torch_paths(student, teacher, monkeypatch):
     loss = partial(torch_fa_loss, torch.from_numpy(student), torch.from_numpy(teacher))
-    return paths_taken(_affinity, "_gram", "_direct", loss, monkeypatch)
+    return paths_taken(_affinity, "_gram_totals", "_direct", loss, monkeypatch)
 
 
 @pytest.mark.parametrize("paths", [numpy_paths, torch_paths])

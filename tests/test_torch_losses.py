@@ -303,9 +303,9 @@ def test_piecewise_values_and_gradients_are_those_of_the_whole(monkeypatch):
     monkeypatch.setattr(_pieces, "SMALL_PIECE", 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     lengths = []
-    totals = _affinity.totals
+    parts = _affinity.parts
     monkeypatch.setattr(
-        _affinity, "totals", lambda x, *rest: lengths.append(len(x)) or totals(x, *rest)
+        _affinity, "parts", lambda x, *rest: lengths.append(len(x)) or parts(x, *rest)
     )
     pieces = fa_loss(student, teacher, reduction="none"), gradients_of(student, teacher)
     assert lengths[:5] == [2, 2, 2, 1, 2]
