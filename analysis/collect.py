@@ -118,7 +118,9 @@ def _slug(result: Mapping[str, Any]) -> str:
         else "-label-free"
     )
     start = "" if result["start"] == "scratch" else f"-{result['start']}"
-    return f"{result['bits'].lower()}-{method}{labels}{start}"
+    precision = result["config"]["run"]["precision"]
+    mixed = "" if precision == "float32" else f"-{precision}"
+    return f"{result['bits'].lower()}-{method}{labels}{start}{mixed}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

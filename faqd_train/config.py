@@ -214,8 +214,8 @@ class RunConfig(Section):
     # A copy answers whose norms are folded into its convolutions, channels last: equal to rounding.
     teacher_folded: bool = False
     channels_last: bool = False
-    # The student's passes in training by torch.compile, and the teacher's on a GPU: equal to
-    # rounding, after minutes of compiling. On a CPU it needs a C++ compiler.
+    # Both networks' passes in training by torch.compile: equal to rounding, after a minute of
+    # compiling. On a CPU it needs a C++ compiler.
     compile: bool = False
     tensorboard: bool = False  # curves for TensorBoard, beside metrics.jsonl
     checkpoint_steps: int = Field(default=0, ge=0)  # within epochs; 0: at their ends alone

@@ -131,8 +131,5 @@ def make_teacher_pass(
 
 
 def _compiling(network: nn.Module, wanted: bool) -> Context:
-    """Where it pays: on a CPU, convolutions are all that a teacher's time goes into."""
-    parameter = next(network.parameters(), None)
-    if not wanted or parameter is None or parameter.device.type == "cpu":
-        return nullcontext
-    return compiled(network, parameter.device)
+    device = next(network.parameters(), torch.empty(0)).device
+    return compiled(network, device) if wanted else nullcontext

@@ -8,7 +8,7 @@ import torch
 from networks import compiler_needed, images, small_resnet
 from torch._dynamo.utils import counters
 
-from faqd_train import distributed, load_config, run_experiment
+from faqd_train import distributed, load_config, run_experiment, teacher_pass
 from faqd_train.compiling import compiled
 from faqd_train.quantize_activations import calibrate
 from faqd_train.quantizers import quantize_model
@@ -122,9 +122,17 @@ def test_several_processes_are_refused(monkeypatch):
         compiled(torch.nn.Identity(), CPU)
 
 
-def test_a_teacher_on_a_cpu_is_not_compiled(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda *_: pytest.fail("was compiled"))
-    config = load_config("digits-fa", ["run.compile=true"])
-    network = small_resnet()
-    with make_teacher_pass(network, config, lambda: pytest.fail("was measured")) as teacher:
-        teacher(images(), "a batch")
+def test_a_compiled_teacher_answers_as_the_plain_one(monkeypatch):
+    monkeypatch.setattr(teacher_pass, "compiled", partial(compiled, backend="aot_eager"))
+    answers = {}
+    for compile in ("false", "true"):
+        config = load_config("digits-fa", [f"run.compile={compile}"])
+        network, counted = small_resnet(dtype=torch.float64), counters["stats"]["unique_graphs"]
+        with make_teacher_pass(network, config, lambda: pytest.fail("was measured")) as teacher:
+            teacher.tap(TAPS)
+            logits, maps = teacher(images(dtype=torch.float64), "a batch")
+        answers[compile] = {"logits": logits, **maps}
+        assert counters["stats"]["unique_graphs"] - counted == (compile == "true")
+    assert answers["true"].keys() == answers["false"].keys() == {"logits", *TAPS}
+    for name, value in answers["false"].items():
+        torch.testing.assert_close(answers["true"][name], value, rtol=1e-12, atol=1e-12)

@@ -138,6 +138,7 @@ def finished_run(folder, *settings, name="digits"):
         (("bits=4w", "method=kd", "labels=label-free"), "4w-kd-label-free"),
         (("bits=4w4a", "method=fa", "labels=label-free"), "4w4a-fa-label-free"),
         (("bits=1w", "method=ffa5", "labels=labelled"), "1w-ffa5-labelled"),
+        (("bits=4w", "method=supervised", "run.precision=bfloat16"), "4w-supervised-bfloat16"),
     ],
 )
 def test_a_run_is_named_by_what_was_run(tmp_path, settings, name):

@@ -10,10 +10,11 @@ from analysis.results import Record
 from analysis.tables import accuracy, rendering, theory
 
 
-def run(test_accuracy, *, seed=0, epochs=2, **changes):
+def run(test_accuracy, *, seed=0, epochs=2, precision="float32", **changes):
     """Make a run's record that only the accuracy table reads."""
     cell = {"data": "cifar10", "start": "scratch", "bits": "4W4A", "method": "FA", "labels": False}
     result = cell | changes | {"epochs": [{}] * epochs, "test_accuracy": test_accuracy}
+    result["config"] = {"run": {"precision": precision}}
     return Record("run", "", [seed], None, {}, {}, result, "")
 
 
@@ -38,6 +39,13 @@ def test_accuracy_is_mean_and_deviation_over_the_seeds_of_the_longest_runs():
     assert row["test_accuracy_sd"] == pytest.approx(0.02 * 2**0.5)  # n − 1 in the denominator
     assert (row["n"], row["epochs"]) == (2, 2)
     assert (row["float_mean"], row["float_n"]) == (0.9, 1)
+
+
+def test_mixed_precision_counts_where_no_float32_run_is_as_long():
+    mixed = {"runs/a-bfloat16": run(0.5, precision="bfloat16")}
+    assert cell_of(RUNS | mixed, labels="no")["n"] == 2
+    longer = {"runs/a-bfloat16": run(0.5, precision="bfloat16", epochs=3)}
+    assert cell_of(RUNS | longer, labels="no")["test_accuracy_mean"] == 0.5
 
 
 def test_cells_without_a_run_say_so():

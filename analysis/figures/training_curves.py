@@ -85,7 +85,9 @@ def _label(run: Run) -> str:
     """Name what was run, but for the seed."""
     labels = " + labels" if run["labels"] and run["method"] not in ("supervised", "teacher") else ""
     start = "" if run["start"] == "scratch" else f", {run['start']}"
-    return f"{run['bits']} {run['method']}{labels}{start}"
+    precision = run["config"]["run"]["precision"]
+    mixed = "" if precision == "float32" else f", {precision}"
+    return f"{run['bits']} {run['method']}{labels}{start}{mixed}"
 
 
 def _curves(runs: Sequence[Run], value: Callable[[Mapping[str, Any]], float]) -> np.ndarray:

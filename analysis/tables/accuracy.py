@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -106,18 +107,18 @@ def _heading(method: str, labels: bool) -> str:
 
 
 def by_cell(records: Records) -> dict[Key, Cell]:
-    """Group the runs by cell; of runs that differ in epochs, keep those of most epochs."""
-    cells: dict[Key, Cell] = {}
+    """Group the runs by cell; keep those of most epochs, and of these float32 before bfloat16."""
+    runs = defaultdict(list)
     for _, record in sorted(records.items()):
         run = record.result
         key = (run["data"], run["start"], run["bits"], run["method"], run["labels"])
-        epochs = len(run["epochs"])
-        longest, accuracies = cells.get(key, _NONE)
-        if longest is None or epochs > longest:
-            cells[key] = (epochs, [run["test_accuracy"]])
-        elif epochs == longest:
-            cells[key] = (epochs, [*accuracies, run["test_accuracy"]])
-    return cells
+        rank = (len(run["epochs"]), run["config"]["run"]["precision"] == "float32")
+        runs[key].append((rank, run["test_accuracy"]))
+    best = {key: max(rank for rank, _ in found) for key, found in runs.items()}
+    return {
+        key: (best[key][0], [accuracy for rank, accuracy in found if rank == best[key]])
+        for key, found in runs.items()
+    }
 
 
 def _published() -> dict[Key, dict[str, str]]:
