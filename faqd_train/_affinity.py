@@ -89,24 +89,30 @@ def slope_reads_teacher(form: Form, core: Tensor) -> bool:
     return form.name == "gram" or (form.name == "direct" and not core.numel())
 
 
+def slope_factor(form: Form, core: Tensor) -> float:
+    """Return by what `slope` has still to be multiplied."""
+    return form.order / core.shape[-1] if form.name == "projected" else 2 * form.order
+
+
 def slope(
     x: Tensor, y: Tensor, z: Tensor | None, form: Form, core: Tensor, *, out: Tensor
 ) -> Tensor:
-    """Put the totals' gradient by X, as if its pixels were free, into out (B, C, N)."""
+    """Put the totals' gradient by X, as if its pixels were free, over its factor into out."""
     if z is not None:
-        # 2/k·(X V Zᵀ + X Z Vᵀ) with V = AZ, or half its signs: two products of 2k columns.
-        v = core.sign() / 2 if form.order == 1 else core
+        # X V Zᵀ + X Z Vᵀ with V = AZ or its signs: two products of 2k columns.
+        v = core.sign() if form.order == 1 else core
         right = torch.cat([v, z.expand_as(v)], dim=-1)
-        left = (x @ right).roll(z.shape[-1], dims=-1)  # [XZ, XV]
-        return torch.bmm(left.mul_(2 / z.shape[-1]), right.mT, out=out)
+        left = torch.bmm(x, right).roll(z.shape[-1], dims=-1)  # [XZ, XV]
+        return torch.bmm(left, right.mT, out=out)
     if form.name == "gram":
-        # 4XA = 4(XXᵀ)X − 4(XYᵀ)Y subtracts first powers of the gap.
-        of_student, of_teacher = torch.split(4 * core, [x.shape[1], y.shape[1]], dim=-1)
+        # XA = (XXᵀ)X − (XYᵀ)Y subtracts first powers of the gap.
+        of_student, of_teacher = torch.split(core, [x.shape[1], y.shape[1]], dim=-1)
         torch.bmm(of_student, x, out=out)
         return torch.baddbmm(out, of_teacher, y, alpha=-1, out=out)
-    for rows, gap in [(slice(None), core)] if core.numel() else _gap_by_rows(x, y):
-        factor = 2 * gap.sign() if form.order == 1 else 4 * gap
-        out[..., rows] = x @ factor.mT
+    if core.numel():  # A, which is symmetric
+        return torch.bmm(x, core.sign() if form.order == 1 else core, out=out)
+    for rows, gap in _gap_by_rows(x, y):
+        out[..., rows] = x @ (gap.sign() if form.order == 1 else gap).mT
     return out
 
 

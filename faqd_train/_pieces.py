@@ -47,7 +47,10 @@ def forward(student: Tensor, teacher: Tensor, z: Tensor | None, form: Form) -> F
         y, teacher_scale, teacher_safe = _normalise(teacher[piece], y)
         parts = _affinity.parts(x, y, _probes_of(z, piece, dtype), form)
         found.append((safe & teacher_safe, student_scale, teacher_scale, *parts))
-    safe, student_scale, teacher_scale, *whole = (torch.cat(p) for p in zip(*found, strict=True))
+    safe, student_scale, teacher_scale, *whole = (
+        torch.cat(of_pieces) if len(found) > 1 else of_pieces[0]
+        for of_pieces in zip(*found, strict=True)
+    )
     values, trusted, core = _affinity.totals(tuple(whole), student.shape[-1], dtype, form)
     trusted &= safe & values.isfinite()
     result = Forward(values, trusted, student_scale, teacher_scale, core)
@@ -69,7 +72,8 @@ def backward(
     """Compute Σ_b outer_b·∂value_b/∂F (I8, I9), in the student's dtype and layout."""
     result = torch.empty_like(student, memory_format=layout_of(student))
     flat, student, teacher = result.flatten(2), student.flatten(2), teacher.flatten(2)
-    outer = outer[:, None, None] / student.shape[-1] ** 2
+    factor = _affinity.slope_factor(form, kept.core) / student.shape[-1] ** 2
+    outer = factor * outer[:, None, None]
     dtype, length = quick_dtype(student, teacher), _piece_length(student, teacher)
     x, y = (_buffer(maps, length, dtype) for maps in (student, teacher))
     slope, work = torch.empty_like(x), torch.empty_like(x)

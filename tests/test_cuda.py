@@ -5,13 +5,17 @@ import torch
 from cut_off_runs import Killed
 
 from faqd_train import checkpoints, fa_loss, ffa_loss, load_config, run_experiment
+from faqd_train.benchmark.running import FAST
 from faqd_train.losses import sample_probes
 from faqd_train.probes import PROBE_LAWS, generator_on
 from faqd_train.quantize_weights import project_weights
 
-pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="torch finds no CUDA device on this machine"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="torch finds no CUDA device on this machine"
+    ),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of torch, by torch, as it compiles
+]
 
 # Of float64 sums in another order, far above 2⁻⁵³ times their lengths of some hundreds.
 SUMS = 1e-11
@@ -84,8 +88,9 @@ def teacher(tmp_path_factory):
         ["quantization.projection=alternating"],
         ["run.precision=bfloat16", "run.teacher_precision=float32"],
         ["run.channels_last=true"],
+        FAST,
     ],
-    ids=["exact projection", "alternating projection", "bfloat16", "channels-last"],
+    ids=["exact projection", "alternating projection", "bfloat16", "channels-last", "all fast"],
 )
 @pytest.mark.parametrize("name", ["digits-fa", "digits-ffa"])
 def test_a_run_finishes_with_finite_numbers(name, settings, teacher, tmp_path):
