@@ -76,12 +76,10 @@ def totals(parts: Parts, n: int, dtype: torch.dtype, form: Form) -> Totals:
         return _gram_totals(core, yy, n, dtype)
     core, values, *sizes = parts
     if form.name == "direct":
-        minuends, entries, k = torch.full_like(values, 2 * n**2), n**2, 1
-    else:
-        k = core.shape[-1]
-        entries = n * k
-        minuends = n * torch.stack(sizes).to(values.dtype).square().sum(0)  # as ‖XᵀXZ‖ <= √N·‖XZ‖
-    return Totals(values / k, _is_clear(values, minuends, entries, form.order, dtype), core)
+        return Totals(values, _is_clear(values, 2 * n**2, n**2, form.order, dtype), core)
+    k = core.shape[-1]
+    minuends = n * torch.stack(sizes).to(values.dtype).square().sum(0)  # as ‖XᵀXZ‖ <= √N·‖XZ‖
+    return Totals(values / k, _is_clear(values, minuends, n * k, form.order, dtype), core)
 
 
 def slope_reads_teacher(form: Form, core: Tensor) -> bool:
@@ -184,7 +182,7 @@ def _norm_power(matrices: Tensor, order: int) -> Tensor:
 
 
 def _is_clear(
-    values: Tensor, minuends: Tensor, entries: int, order: int, dtype: torch.dtype
+    values: Tensor, minuends: Tensor | float, entries: int, order: int, dtype: torch.dtype
 ) -> Tensor:
     """Whether a difference, of so many entries, keeps its digits beside √minuends (float32).
 
@@ -194,5 +192,5 @@ def _is_clear(
         return torch.ones_like(values, dtype=torch.bool)
     share = 4 * ROUNDOFF / ACCURACY
     if order == 1:  # ‖·‖₁ <= √entries·‖·‖₂
-        return values >= share * (entries * minuends).sqrt()
+        return values >= share * (entries * minuends) ** 0.5
     return values >= share**2 * minuends
