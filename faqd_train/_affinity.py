@@ -74,11 +74,11 @@ def totals(parts: Parts, n: int, dtype: torch.dtype, form: Form) -> Totals:
     if form.name == "gram":
         core, yy = parts
         return _gram_totals(core, yy, n, dtype)
-    core, values, *sizes = parts
+    core, values, *size = parts
     if form.name == "direct":
         return Totals(values, _is_clear(values, 2 * n**2, n**2, form.order, dtype), core)
     k = core.shape[-1]
-    minuends = n * torch.stack(sizes).to(values.dtype).square().sum(0)  # as ‖XᵀXZ‖ <= √N·‖XZ‖
+    minuends = n * size[0]  # as ‖XᵀXZ‖ <= √N·‖XZ‖
     return Totals(values / k, _is_clear(values, minuends, n * k, form.order, dtype), core)
 
 
@@ -159,11 +159,10 @@ def _direct(x: Tensor, y: Tensor, order: int) -> Parts:
 
 
 def _projected(x: Tensor, y: Tensor, z: Tensor, order: int) -> Parts:
-    """Compute AZ = Xᵀ(XZ) − Yᵀ(YZ) (§1), Σ ‖Az‖² or Σ ‖Az‖₁, ‖XZ‖ and ‖YZ‖."""
+    """Compute AZ = Xᵀ(XZ) − Yᵀ(YZ) (§1), Σ ‖Az‖² or Σ ‖Az‖₁, ‖XZ‖² + ‖YZ‖²."""
     xz, yz = torch.bmm(x, z), torch.bmm(y, z)
     az = torch.baddbmm(torch.bmm(x.mT, xz), y.mT, yz, alpha=-1)
-    norms = (torch.linalg.vector_norm(product, dim=(1, 2)) for product in (xz, yz))
-    return az, _norm_power(az, order), *norms
+    return az, _norm_power(az, order), squared_norm(xz) + squared_norm(yz)
 
 
 def _gap_by_rows(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:

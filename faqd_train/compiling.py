@@ -10,9 +10,14 @@ from torch import nn
 
 from faqd_train import distributed
 
-# Networks of other shapes, bits or precision compiled by one process; torch's own limit is 8, from
-# where on it says little and runs without compiling.
-MOST_NETWORKS = 64
+CONFIG = {
+    # Networks of other shapes, bits or precision that one process compiles; torch's own limit is
+    # 8, from where on it says little and runs without compiling.
+    "recompile_limit": 64,
+    # Networks of one class share what was compiled: that of one without taps is not for another
+    # with taps, which are hooks.
+    "skip_nnmodule_hook_guards": False,
+}
 
 
 Context = Callable[[], AbstractContextManager[None]]
@@ -38,7 +43,7 @@ def compiled(network: nn.Module, device: torch.device, *, backend: str = "induct
         own = vars(network).get("forward")
         setattr(network, "forward", forward)  # noqa: B010, a method for mypy
         try:
-            with torch._dynamo.config.patch(recompile_limit=MOST_NETWORKS):
+            with torch._dynamo.config.patch(CONFIG):
                 yield
         finally:
             if own is None:

@@ -85,7 +85,7 @@ def fit(
     ------
     ValueError
         If what the objective needs is missing, or more is given; if the checkpoint to resume
-        from is damaged or of another run.
+        from is damaged or of another run; if passes cannot be compiled here but are to be.
     TrainingDiverged
         If maps, logits, loss, gradients or the last weights are not finite, or the loss explodes;
         that of the last weights, in evaluation mode, counts too.

@@ -15,6 +15,7 @@ from faqd_train import data, distributed
 from faqd_train.adapters import make_adapters
 from faqd_train.checkpoints import Checkpoints, has_checkpoint, remove_checkpoints
 from faqd_train.common import Common, inputs_key
+from faqd_train.compiling import check_compiling
 from faqd_train.config import Config
 from faqd_train.engine import accuracy, training
 from faqd_train.features import capture_features, save_features
@@ -65,6 +66,8 @@ def train_in(
     started, objective = datetime.now(UTC), config.objective
     streams = make_streams(config.run.seed, config.run.data_seed)
     check_teacher(teacher, objective)
+    if config.run.compile:
+        check_compiling(device)
     seen = inputs_key(config)
     guide = None
     if teacher is not None:
@@ -149,6 +152,7 @@ def train_in(
         resume,
         config.run.checkpoint_steps,
         place=place(device, distributed.process_count()),
+        defaults={"config": Config().settings()},
     )
     state = yield from training(
         network,

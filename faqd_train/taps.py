@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+NOT_READ = torch.empty(0)  # of a tap that this pass has not come to
+
 
 @contextmanager
 def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
@@ -68,7 +70,14 @@ def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
 
         return read
 
+    def start(*_arguments: Any) -> None:
+        """Let the dictionary have the same keys before each pass: torch.compile looks at them."""
+        maps.update(dict.fromkeys(names, NOT_READ))
+
     def compare(*_arguments: Any) -> None:
+        for name in names:
+            if maps.get(name) is NOT_READ:
+                del maps[name]
         for name, (output, version) in given.items():
             key, changed = (name, network.training), output._version != version
             if changed and not overwritten.get(key, True):
@@ -86,6 +95,7 @@ def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
         module.register_forward_hook(reader(name))
         for name, module in zip(names, modules, strict=True)
     ]
+    handles.append(network.register_forward_pre_hook(start))
     handles.append(network.register_forward_hook(compare))
     try:
         yield maps

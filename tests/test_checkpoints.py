@@ -197,3 +197,17 @@ def test_without_resume_nothing_is_loaded_and_an_empty_folder_has_nothing(two_ch
 def test_numbers_that_json_lacks_are_refused():
     with pytest.raises(ValueError, match="not JSON compliant"):
         pack({"loss": float("nan")})
+
+
+def test_a_setting_that_came_later_is_taken_for_its_default(tmp_path):
+    Checkpoints(tmp_path, IDENTITY).save({"epoch": 2})
+    defaults = {"config": {"optimizer": {"lr": 9.0}, "run": {"compile": False}}}
+    for compile in (False, True):
+        run = IDENTITY["config"]["run"] | {"compile": compile}
+        identity = {"config": IDENTITY["config"] | {"run": run}}
+        later = Checkpoints(tmp_path, identity, resume=True, defaults=defaults)
+        if compile:
+            with pytest.raises(ValueError, match=r"config\.run\.compile is True here and False"):
+                later.load()
+        else:
+            assert later.load() == {"epoch": 2}

@@ -348,13 +348,21 @@ def test_direct_path_takes_any_number_of_blocks_and_pieces(side, monkeypatch):
     """Five samples in pieces of two, two and one, with blocks of one row at most."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 5, 3, side, side, generator=generator, dtype=torch.float64)
-    loss = partial(fa_loss, method="direct", reduction="none")
+    student.requires_grad_()
+
+    def loss(student, teacher):
+        values = fa_loss(student, teacher, method="direct", reduction="none")
+        return values, *torch.autograd.grad(values.sum(), student)
+
     expected = loss(student, teacher)
     monkeypatch.setattr(_affinity, "CHUNK", 1)
     monkeypatch.setattr(_pieces, "SMALL_PIECE", 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     # At most 16 blocks of 16 entries in another order.
-    torch.testing.assert_close(loss(student, teacher), expected, rtol=256 * 2**-53, atol=0)
+    values, gradient = loss(student, teacher)
+    torch.testing.assert_close(values, expected[0], rtol=256 * 2**-53, atol=0)
+    largest = expected[1].abs().max()
+    torch.testing.assert_close(gradient, expected[1], rtol=0, atol=256 * 2**-53 * largest)
 
 
 @pytest.mark.parametrize("side", [2, 4])
