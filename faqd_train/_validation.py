@@ -66,8 +66,10 @@ def check_probes(probes: Any, student: Tensor) -> Tensor:
     tensor = check_tensor(probes, "probes")
     batch = len(student) if student.ndim == 4 else 1
     n = student.shape[-2] * student.shape[-1]
-    fits = tensor.shape[:-1] in ((n,), (batch, n))
-    if not fits or tensor.shape[-1] < 1:
+    # One number at a time: torch.compile takes tuples with sizes that it keeps open for unequal.
+    shared_fit = tensor.ndim == 2 and tensor.shape[0] == n
+    own_fit = tensor.ndim == 3 and tensor.shape[0] == batch and tensor.shape[1] == n
+    if not (shared_fit or own_fit) or tensor.shape[-1] < 1:
         raise ValueError(
             f"probes has shape {tuple(tensor.shape)}, but the student has {n} pixels in a batch "
             f"of {batch}; ({n}, k) or ({batch}, {n}, k) with k >= 1 is accepted: draw them with "

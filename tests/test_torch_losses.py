@@ -378,14 +378,15 @@ def test_compiled_operators_tell_the_shapes_of_what_they_return(name, side):
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("probes", [False, True])
-def test_losses_compile_without_a_graph_break(order, probes):
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_losses_compile_without_a_graph_break(order, probes, dynamic):
     student, teacher = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     options = {"order": order, "check": False}
     if probes:
         z = losses.sample_probes(16, 3, generator=torch.Generator().manual_seed(1))
         options["probes"] = z.float()
     loss = partial(ffa_loss if probes else fa_loss, **options)
-    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True, dynamic=dynamic)
     results = []
     for call in (loss, compiled):
         maps = student.clone().requires_grad_()
