@@ -25,6 +25,12 @@ BACKENDS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_compiled_is_left():
+    yield
+    torch.compiler.reset()
+
+
 def student_and_inputs(projection, activation_bits):
     """Return a small student in float64, where no rounding moves an activation to another level."""
     student, inputs = small_resnet(dtype=torch.float64), images(dtype=torch.float64)
