@@ -24,10 +24,10 @@ def deferred_signals() -> Iterator[Stop]:
 
     Examples
     --------
-    >>> import os
+    >>> import signal
     >>> with deferred_signals() as stop:
     ...     before = stop()
-    ...     os.kill(os.getpid(), signal.SIGTERM)
+    ...     signal.raise_signal(signal.SIGTERM)
     ...     before, stop()
     (None, 'SIGTERM')
     """

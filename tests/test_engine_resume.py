@@ -138,7 +138,7 @@ def test_every_changed_byte_of_a_checkpoint_is_noticed_and_the_one_before_is_use
 
 
 def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -150,7 +150,7 @@ def test_a_signal_saves_and_ends_with_its_own_code(
     def due(self, step):
         if (step, len(sent)) == (3, 0):
             sent.append(number)
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         return genuine(self, step)
 
     sent = []
@@ -169,10 +169,10 @@ def test_a_signal_saves_and_ends_with_its_own_code(
 
 def test_a_second_signal_acts_at_once():
     with deferred_signals() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop() == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -1,7 +1,6 @@
 """Students that share a teacher's passes end, to the bit, as they do alone."""
 
 import json
-import os
 import signal
 from dataclasses import replace
 from functools import partial
@@ -250,7 +249,7 @@ def test_a_signal_stops_all_and_all_go_on(teacher, alone, tmp_path, monkeypatch)
     def due(self, step):
         asked.append(step)
         if len(asked) == 4 * 3 + 1:  # as the first run has done a step of its second epoch
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return genuine(self, step)
 
     monkeypatch.setattr(checkpoints.Checkpoints, "due", due)
