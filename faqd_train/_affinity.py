@@ -74,11 +74,11 @@ def totals(parts: Parts, n: int, dtype: torch.dtype, form: Form) -> Totals:
     if form.name == "gram":
         core, yy = parts
         return _gram_totals(core, yy, n, dtype)
-    core, values, *size = parts
     if form.name == "direct":
+        core, values = parts
         return Totals(values, _is_clear(values, 2 * n**2, n**2, form.order, dtype), core)
-    k = core.shape[-1]
-    minuends = n * size[0]  # as ‖XᵀXZ‖ <= √N·‖XZ‖
+    core, values, size = parts
+    k, minuends = core.shape[-1], n * size  # as ‖XᵀXZ‖ <= √N·‖XZ‖
     return Totals(values / k, _is_clear(values, minuends, n * k, form.order, dtype), core)
 
 
