@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import results
-from faqd_train.records import read_record
+from faqd_train.runs.record import read_record
 
 _PER_EPOCH = ("epoch", "loss", "terms", "validation_accuracy", "lr")
 _VERSIONS = ("python", "faqd", "numpy", "torch")

@@ -29,7 +29,7 @@ import faqd_math as fm
 from analysis import results
 from analysis.power_law import Array, Exponent, fit_exponent
 from faqd_math.cost import Path as LossPath
-from faqd_train import losses
+from faqd_train.losses import affinity as losses
 
 Quantity = Literal["multiply-adds", "seconds", "bytes"]
 Library = Literal["numpy", "torch"]

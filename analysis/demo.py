@@ -26,11 +26,11 @@ from analysis.figures.drawing import to_bytes
 from analysis.studies.affinities import affinities
 from analysis.studies.probe_errors import stage_errors
 from faqd_math.claims import CLAIMS, Report, verification_subjects, verify
-from faqd_math.feature_files import load_feature_pairs
-from faqd_math.report import summary, verdict_table
-from faqd_math.standard_cases import standard_weights
+from faqd_math.claims.feature_files import load_feature_pairs
+from faqd_math.claims.standard_cases import standard_weights
+from faqd_math.reports.document import summary, verdict_table
 from faqd_train import load_config, run_experiment
-from faqd_train.records import Record
+from faqd_train.runs.record import Record
 
 Maps = dict[str, tuple[np.ndarray, np.ndarray]]
 

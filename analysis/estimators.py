@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 import faqd_math as fm
 from faqd_math.claims import Case
-from faqd_math.estimators import (
+from faqd_math.features import unit_pixel_pair
+from faqd_math.gradients import unit_fa_gradient, unit_ffa_gradient
+from faqd_math.probes import ProbeLaw
+from faqd_math.theory.estimators import (
     deflated_probes,
     pixels_at_cost,
     sample_pixels,
     sampled_fa_loss,
     unit_sampled_gradient,
 )
-from faqd_math.features import unit_pixel_pair
-from faqd_math.gradients import unit_fa_gradient, unit_ffa_gradient
-from faqd_math.probes import ProbeLaw
 
 Array = NDArray[np.float64]
 # One draw: the value, and the gradient by the student's unit pixels.

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import faqd_math as fm
-from faqd_math.bounds import Bound
-from faqd_math.planning import typical_error
+from faqd_math.theory.bounds import Bound
+from faqd_math.theory.planning import typical_error
 
 Array = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faqd_math import extended, rounding
-from faqd_train.losses import fa_loss, ffa_loss, sample_probes
+from faqd_math.theory import extended, rounding
+from faqd_train.losses.affinity import fa_loss, ffa_loss, sample_probes
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 GAPS = tuple(10.0**-decade for decade in range(9))
@@ -40,7 +40,7 @@ class ErrorRow:
     error : float
         |computed/exact − 1|, exact being the loss of the maps as rounded to ``dtype``.
     bound : float
-        Of `faqd_math.rounding`; infinite where the model gives none.
+        Of `faqd_math.theory.rounding`; infinite where the model gives none.
     """
 
     path: str

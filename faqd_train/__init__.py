@@ -9,14 +9,14 @@ except ModuleNotFoundError as error:
         f"faqd_train needs {error.name}, which is not installed: pip install 'faqd[train]'."
     ) from error
 
-from faqd_train.config import Config
-from faqd_train.config_files import load_config
-from faqd_train.distillation import distill
-from faqd_train.experiment import run_experiment
-from faqd_train.finished_runs import load_run
-from faqd_train.losses import fa_loss, ffa_loss
-from faqd_train.quantize_activations import calibrate
-from faqd_train.quantizers import quantize_model
+from faqd_train.config.files import load_config
+from faqd_train.config.schema import Config
+from faqd_train.losses.affinity import fa_loss, ffa_loss
+from faqd_train.quantization.activations import calibrate
+from faqd_train.quantization.model import quantize_model
+from faqd_train.runs.load import load_run
+from faqd_train.runs.run import run_experiment
+from faqd_train.training.distill import distill
 
 __all__ = [
     "Config",

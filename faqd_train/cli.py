@@ -13,18 +13,18 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from faqd_train.benchmark.command import add_bench_command, run_bench_command
-from faqd_train.config import Config
-from faqd_train.config_files import load_config, packaged_configs
-from faqd_train.data.command import add_data_command, run_data_command
-from faqd_train.distributed import is_main
-from faqd_train.experiment import run_experiment
-from faqd_train.finished_runs import evaluate, load_run
-from faqd_train.grid_command import add_grid_commands, print_configs, run_grid_command
-from faqd_train.guards import TrainingDiverged
-from faqd_train.interruption import Interrupted
-from faqd_train.precision import find_device
-from faqd_train.training_state import Epoch
+from faqd_train.commands.bench import add_bench_command, run_bench_command
+from faqd_train.commands.data import add_data_command, run_data_command
+from faqd_train.commands.grid import add_grid_commands, print_configs, run_grid_command
+from faqd_train.config.files import load_config, packaged_configs
+from faqd_train.config.schema import Config
+from faqd_train.networks.precision import find_device
+from faqd_train.runs.load import evaluate, load_run
+from faqd_train.runs.run import run_experiment
+from faqd_train.training.distributed import is_main
+from faqd_train.training.divergence import TrainingDiverged
+from faqd_train.training.signals import Interrupted
+from faqd_train.training.state import Epoch
 
 BAD_INPUT = 2
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: the same command with --resume goes on

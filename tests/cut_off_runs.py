@@ -5,8 +5,8 @@ import json
 import torch
 from safetensors.torch import load_file
 
-from faqd_train import records
-from faqd_train.checkpoints import has_checkpoint
+from faqd_train.runs import record as records
+from faqd_train.training.checkpoints import has_checkpoint
 
 
 def without_time(record):

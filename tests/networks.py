@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from faqd_train.config import ModelConfig
-from faqd_train.models import preact_resnet
+from faqd_train.config.schema import ModelConfig
+from faqd_train.networks.resnet import preact_resnet
 
 compiler_needed = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"

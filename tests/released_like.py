@@ -7,8 +7,8 @@ call, R3 by seeding the global generator, R4 a bare norm, R5 the root, R6 a sum 
 import numpy as np
 import torch
 
-from faqd_train import released_losses
-from faqd_train.released_losses import fa_loss
+from faqd_train.losses import released as released_losses
+from faqd_train.losses.released import fa_loss
 
 __all__ = ["fa_loss", "fast_fa_loss", "numpy_fast_fa_loss"]
 

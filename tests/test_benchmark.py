@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from faqd_train import cli, load_config, released_losses
+from faqd_train import cli, load_config
 from faqd_train.benchmark import limits, loss_paths, running, step_clock, training_step
 from faqd_train.benchmark.growth import Growth
 from faqd_train.benchmark.limits import Limits, measure_limits
@@ -18,6 +18,7 @@ from faqd_train.benchmark.peak_memory import peak_bytes
 from faqd_train.benchmark.printing import render
 from faqd_train.benchmark.shapes import GROWTH, STAGES, SWEEP, Shape, fitted, multiply_adds
 from faqd_train.benchmark.timing import Budget, Spread, interleaved
+from faqd_train.losses import released as released_losses
 
 CPU = torch.device("cpu")
 SHAPE = Shape("small", 3, 4, 8)

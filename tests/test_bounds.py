@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faqd_math import bounds, law, sample_probes
+from faqd_math import sample_probes
 from faqd_math.testing import assert_rate_at_most
+from faqd_math.theory import bounds, law
 
 SPECTRA = {
     "rank 1": np.array([-3.0]),

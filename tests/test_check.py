@@ -12,8 +12,8 @@ from rich.cells import cell_len
 
 import faqd_math as fm
 import faqd_train
-from faqd_math import cli, released
-from faqd_math.checking import (
+from faqd_math import cli
+from faqd_math.conformance import (
     Conventions,
     Implementation,
     check,
@@ -21,7 +21,8 @@ from faqd_math.checking import (
     suite,
     torch_adapter,
 )
-from faqd_math.checking.randomness import preserved_global_generators
+from faqd_math.conformance.randomness import preserved_global_generators
+from faqd_math.released import losses as released
 
 # Searches this short find every error planted here; the command's default is 100.
 FEW = {"examples": 10, "replications": 400}

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from faqd_train import records
-from faqd_train.checkpoints import (
+from faqd_train.runs import record as records
+from faqd_train.training.checkpoints import (
     LAST,
     PREVIOUS,
     Checkpoints,

@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 
 import faqd_math as fm
-from faqd_math import claims, cli, losses, moments, order_one, released
+from faqd_math import claims, cli, losses
 from faqd_math.claims import (
     Evidence,
     audit,
@@ -23,13 +23,15 @@ from faqd_math.claims import (
     tails,
 )
 from faqd_math.claims import estimators as claim_estimators
+from faqd_math.claims.confidence import mean_estimate
+from faqd_math.claims.feature_files import load_feature_pairs
+from faqd_math.claims.standard_cases import standard_pairs, standard_weights
 from faqd_math.claims.statements import STATEMENTS
 from faqd_math.claims.verification import holm_limit
-from faqd_math.confidence import mean_estimate
-from faqd_math.feature_files import load_feature_pairs
 from faqd_math.quantize import Projection
 from faqd_math.quantize import alternating_projection as alternating
-from faqd_math.standard_cases import standard_pairs, standard_weights
+from faqd_math.released import losses as released
+from faqd_math.theory import moments, order_one
 
 FALSE_ALARM = 1e-6
 

@@ -8,12 +8,14 @@ import torch
 from networks import compiler_needed, images, small_resnet
 from torch._dynamo.utils import counters
 
-from faqd_train import distributed, load_config, run_experiment, teacher_pass
-from faqd_train.compiling import check_compiling, compiled
-from faqd_train.quantize_activations import calibrate
-from faqd_train.quantizers import quantize_model
-from faqd_train.taps import tapped
-from faqd_train.teacher_pass import TeacherPass, make_teacher_pass
+from faqd_train import load_config, run_experiment
+from faqd_train.networks.taps import tapped
+from faqd_train.quantization.activations import calibrate
+from faqd_train.quantization.model import quantize_model
+from faqd_train.training import distributed
+from faqd_train.training import teacher as teacher_pass
+from faqd_train.training.compiling import check_compiling, compiled
+from faqd_train.training.teacher import TeacherPass, make_teacher_pass
 
 # Of torch, by torch, as it compiles.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

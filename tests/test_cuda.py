@@ -4,11 +4,12 @@ import pytest
 import torch
 from cut_off_runs import Killed
 
-from faqd_train import checkpoints, fa_loss, ffa_loss, load_config, run_experiment
+from faqd_train import fa_loss, ffa_loss, load_config, run_experiment
 from faqd_train.benchmark.running import FAST
-from faqd_train.losses import sample_probes
-from faqd_train.probes import PROBE_LAWS, generator_on
-from faqd_train.quantize_weights import project_weights
+from faqd_train.losses.affinity import sample_probes
+from faqd_train.losses.probes import PROBE_LAWS, generator_on
+from faqd_train.quantization.weights import project_weights
+from faqd_train.training import checkpoints
 
 pytestmark = [
     pytest.mark.skipif(

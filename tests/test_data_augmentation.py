@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from faqd_math.testing import assert_mean, assert_rate_at_most
-from faqd_train.config import DataConfig
+from faqd_train.config.schema import DataConfig
 from faqd_train.data import (
     load_images,
     load_preparation,

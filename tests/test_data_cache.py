@@ -169,7 +169,7 @@ def test_remains_of_a_killed_process_are_cleared(config):
 def test_processes_that_start_together_build_one_cache(config):
     program = (
         "import sys; from pathlib import Path; from faqd_train import data\n"
-        "from faqd_train.config import DataConfig\n"
+        "from faqd_train.config.schema import DataConfig\n"
         "config = DataConfig(name='cifar10', dir=Path(sys.argv[1]), cache=Path(sys.argv[2]),"
         " held_out=10)\n"
         "print(data.fingerprint(data.load_images(config, 'train')))"

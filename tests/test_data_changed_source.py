@@ -19,10 +19,10 @@ from tiny_data import (
 )
 
 from faqd_train import data
-from faqd_train.config import DataConfig
+from faqd_train.config.schema import DataConfig
 from faqd_train.data.cache import RECORD
-from faqd_train.data.cifar import CIFAR10
 from faqd_train.data.loading import cache_folder
+from faqd_train.data.readers.cifar import CIFAR10
 from faqd_train.data.splits import SPLITS
 
 

@@ -9,7 +9,7 @@ from tiny_data import random_images, write_cifar10, write_image
 
 from faqd_train import data
 from faqd_train.cli import main
-from faqd_train.config import DataConfig
+from faqd_train.config.schema import DataConfig
 from faqd_train.data.sheet import contact_sheet
 
 

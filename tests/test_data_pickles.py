@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from faqd_train.data.pickles import read_pickle
+from faqd_train.data.readers.pickles import read_pickle
 
 BATCH = {
     b"data": np.arange(24, dtype=np.uint8).reshape(2, 12),

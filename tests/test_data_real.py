@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faqd_train import data
-from faqd_train.config import DataConfig
+from faqd_train.config.schema import DataConfig
 
 # Variable, images of train and test, of a class in train and in test, and the mean over the
 # whole training set as it is commonly published, in units of 255.

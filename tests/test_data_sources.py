@@ -21,13 +21,13 @@ from tiny_data import (
     write_image,
 )
 
-from faqd_train.config import DataConfig
+from faqd_train.config.schema import DataConfig
 from faqd_train.data import describe, has_labels, load_images, load_labels, load_record
-from faqd_train.data.cifar import CIFAR10
 from faqd_train.data.downloads import download
 from faqd_train.data.hashes import file_sha256
-from faqd_train.data.idx import CLASS_NAMES
-from faqd_train.data.image_files import decode_image
+from faqd_train.data.readers.cifar import CIFAR10
+from faqd_train.data.readers.idx import CLASS_NAMES
+from faqd_train.data.readers.image_files import decode_image
 
 
 @pytest.fixture

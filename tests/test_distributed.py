@@ -10,14 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from faqd_train import distributed, load_config, run_experiment
-from faqd_train.adapters import make_adapters
-from faqd_train.checkpoints import has_checkpoint
-from faqd_train.distillation import as_given
-from faqd_train.engine import fit
-from faqd_train.models import preact_resnet
-from faqd_train.records import read_record
-from faqd_train.streams import make_streams
+from faqd_train import load_config, run_experiment
+from faqd_train.networks.adapters import make_adapters
+from faqd_train.networks.resnet import preact_resnet
+from faqd_train.runs.record import read_record
+from faqd_train.training import distributed
+from faqd_train.training.checkpoints import has_checkpoint
+from faqd_train.training.distill import as_given
+from faqd_train.training.loop import fit
+from faqd_train.training.seeds import make_streams
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=2"]
@@ -39,7 +40,7 @@ WORKER = """
 import sys, torch
 from safetensors.torch import save_file
 from test_distributed import OBJECTIVES, curve
-from faqd_train import distributed
+from faqd_train.training import distributed
 if "unsynchronised" in sys.argv:
     distributed.synchronise_norms = lambda network: None
 with distributed.processes(torch.device("cpu")):

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from cut_off_runs import Killed, assert_same_run
 
-from faqd_train import checkpoints, load_config, records, run_experiment
-from faqd_train.checkpoints import LAST, read_newest
+from faqd_train import load_config, run_experiment
 from faqd_train.cli import INTERRUPTED, main
-from faqd_train.interruption import Interrupted, deferred_signals
+from faqd_train.runs import record as records
+from faqd_train.training import checkpoints
+from faqd_train.training.checkpoints import LAST, read_newest
+from faqd_train.training.signals import Interrupted, deferred_signals
 
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=2"]
 # Saved after every second of an epoch's three steps, so that resumes begin within epochs too.

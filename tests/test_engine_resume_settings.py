@@ -5,10 +5,11 @@ import torch
 from cut_off_runs import Killed, assert_same_run
 from networks import compiler_needed
 
-from faqd_train import checkpoints, load_config, run_experiment
-from faqd_train.optimization import make_optimizer, make_schedule
-from faqd_train.streams import make_streams
-from faqd_train.training_state import TrainingState
+from faqd_train import load_config, run_experiment
+from faqd_train.training import checkpoints
+from faqd_train.training.optimizer import make_optimizer, make_schedule
+from faqd_train.training.seeds import make_streams
+from faqd_train.training.state import TrainingState
 
 # Three steps an epoch, saved after the second and at the end: the third write is within epoch 2.
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=2"]

@@ -8,11 +8,11 @@ import torch
 
 from faqd_train import load_config, run_experiment
 from faqd_train.cli import main
-from faqd_train.engine import fit
-from faqd_train.guards import TrainingDiverged
-from faqd_train.models import preact_resnet
-from faqd_train.run_folders import WEIGHTS
-from faqd_train.streams import make_streams
+from faqd_train.networks.resnet import preact_resnet
+from faqd_train.runs.folder import WEIGHTS
+from faqd_train.training.divergence import TrainingDiverged
+from faqd_train.training.loop import fit
+from faqd_train.training.seeds import make_streams
 
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=2"]
 

@@ -12,10 +12,10 @@ from torch import nn
 
 from faqd_train import distill, load_config, load_run, run_experiment
 from faqd_train.cli import main
-from faqd_train.finished_runs import evaluate
-from faqd_train.guards import CHECK_EVERY, EXPLOSION, Guard, TrainingDiverged
-from faqd_train.models import preact_resnet
-from faqd_train.precision import find_device
+from faqd_train.networks.precision import find_device
+from faqd_train.networks.resnet import preact_resnet
+from faqd_train.runs.load import evaluate
+from faqd_train.training.divergence import CHECK_EVERY, EXPLOSION, Guard, TrainingDiverged
 
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=2"]
 

@@ -9,9 +9,9 @@ from tiny_data import write_cifar10
 
 from faqd_train import load_config, run_experiment
 from faqd_train.cli import main
-from faqd_train.folding import InferenceCopy
-from faqd_train.records import read_record
-from faqd_train.teacher_pass import TeacherPass
+from faqd_train.networks.folding import InferenceCopy
+from faqd_train.runs.record import read_record
+from faqd_train.training.teacher import TeacherPass
 
 TINY = ["data.limit=40", "model.widths=[4, 4, 4]", "model.depth=8", "optimizer.batch_size=20"]
 SHORT = [*TINY, "optimizer.epochs=1"]

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 import faqd_math as fm
 from analysis.estimators import compare_estimators
-from faqd_math import estimators
 from faqd_math.claims import cases_from_pairs
 from faqd_math.features import unit_pixel_pair
 from faqd_math.gradients import unit_fa_gradient
 from faqd_math.testing import assert_mean, feature_pairs, generators, properties
+from faqd_math.theory import estimators
 
 
 def small_maps(*, dead=()):

@@ -9,9 +9,10 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 
-from faqd_train import cli, grid_runs
+from faqd_train import cli
 from faqd_train.cli import main
-from faqd_train.config import Config
+from faqd_train.config.schema import Config
+from faqd_train.grids import run as grid_runs
 
 FIELDS = [
     (section, name, field)

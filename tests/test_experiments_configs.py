@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from faqd_train.config import Config
-from faqd_train.config_files import describe, load_config, packaged_configs, packaged_parts
-from faqd_train.grid import load_grid
-from faqd_train.grid_files import packaged_grids
+from faqd_train.config.files import describe, load_config, packaged_configs, packaged_parts
+from faqd_train.config.schema import Config
+from faqd_train.grids.expand import load_grid
+from faqd_train.grids.files import packaged_grids
 
 PARTS = [(kind, part) for kind, parts in packaged_parts().items() for part in parts]
 METHODS = {"fa": None, "ffa1": 1, "ffa5": 5, "ffa15": 15}  # k; None: exact

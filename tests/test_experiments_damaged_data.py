@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from faqd_train.cli import main
-from faqd_train.config import DataConfig
+from faqd_train.config.schema import DataConfig
 from faqd_train.data import load_images, load_labels
 
 COUNT = 20  # images of a file or folder

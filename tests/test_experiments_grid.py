@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faqd_train.cli import main
-from faqd_train.grid import load_grid, stages
+from faqd_train.grids.expand import load_grid, stages
 
 TINY = ["data.limit=50", "optimizer.epochs=1", "teacher.optimizer.epochs=1"]
 

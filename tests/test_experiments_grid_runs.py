@@ -12,14 +12,15 @@ import time
 import joblib
 import pytest
 
-from faqd_train import grid_runs, load_config
+from faqd_train import load_config
 from faqd_train.cli import main
-from faqd_train.experiment import run_experiment
-from faqd_train.grid import load_grid
-from faqd_train.grid_runs import run_grid
-from faqd_train.interruption import Interrupted
-from faqd_train.records import read_record
-from faqd_train.run_folders import claimed
+from faqd_train.grids import run as grid_runs
+from faqd_train.grids.expand import load_grid
+from faqd_train.grids.run import run_grid
+from faqd_train.runs.folder import claimed
+from faqd_train.runs.record import read_record
+from faqd_train.runs.run import run_experiment
+from faqd_train.training.signals import Interrupted
 
 TINY = ["data.limit=50", "optimizer.epochs=1", "teacher.optimizer.epochs=1"]
 

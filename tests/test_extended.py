@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import faqd_math as fm
-from faqd_math import extended, losses, rounding
+from faqd_math import losses
 from faqd_math.testing import generators
+from faqd_math.theory import extended, rounding
 
 DIGITS = 60
 

@@ -7,13 +7,13 @@ import torch
 from networks import SMALL, TwoHeads, images
 from torch import nn
 
-from faqd_train import folding
-from faqd_train.config import ModelConfig
-from faqd_train.config_files import load_config
-from faqd_train.folding import fold_norms, inference_copy
-from faqd_train.models import preact_resnet
-from faqd_train.quantizers import quantize_model
-from faqd_train.taps import tapped
+from faqd_train.config.files import load_config
+from faqd_train.config.schema import ModelConfig
+from faqd_train.networks import folding
+from faqd_train.networks.folding import fold_norms, inference_copy
+from faqd_train.networks.resnet import preact_resnet
+from faqd_train.networks.taps import tapped
+from faqd_train.quantization.model import quantize_model
 
 NETWORKS = {
     "basic": (SMALL, 8),

@@ -9,8 +9,8 @@ import oracles
 import pytest
 
 import faqd_math as fm
-from faqd_math import moments
 from faqd_math.testing import assert_mean
+from faqd_math.theory import moments
 
 RNG_SEED = 2308
 REPLICATIONS = 40_000

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from faqd_math import contour, law
 from faqd_math.testing import assert_mean
+from faqd_math.theory import law
+from faqd_math.theory import weighted_chi_squared as contour
 
 # The docstring's claim, for probabilities of 1e-260 and up.
 RTOL = 1e-11

@@ -12,9 +12,10 @@ import torch
 
 import faqd_math as fm
 from analysis.complexity import peak_bytes
-from faqd_math import losses, moments, order_one
-from faqd_train import _affinity
-from faqd_train.losses import fa_loss as torch_fa_loss
+from faqd_math import losses
+from faqd_math.theory import moments, order_one
+from faqd_train.losses import forms as _affinity
+from faqd_train.losses.affinity import fa_loss as torch_fa_loss
 
 SIDE, CHANNELS, K = 64, 3, 5
 N = SIDE**2
@@ -93,14 +94,14 @@ def whole_gap_factor(x, y):
 PLANTED = {
     "faqd_math.losses.apply_gap": (with_whole_gap, ["ffa_loss", "ffa_loss, order 1"]),
     "faqd_math.gradients.apply_gap": (with_whole_gap, ["ffa_gradient", "ffa_gradient, order 1"]),
-    "faqd_math.moments.apply_gap": (with_whole_gap, ["P8", "P8, reference"]),
-    "faqd_math.order_one.apply_gap": (with_whole_gap, ["P11"]),
+    "faqd_math.theory.moments.apply_gap": (with_whole_gap, ["P8", "P8, reference"]),
+    "faqd_math.theory.order_one.apply_gap": (with_whole_gap, ["P11"]),
     "faqd_math.losses._gram_terms": (whole_gram, ["fa_loss", "fa_loss, gram"]),
     "faqd_math.losses.small_gap": (whole_small_gap, ["fa_loss, spectrum", "fa_loss, cancelling"]),
     "faqd_math.spectrum.small_gap": (whole_small_gap, ["gap_spectrum"]),
     "faqd_math.gradients.unit_fa_gradient": (whole_gradient, ["fa_gradient"]),
-    "faqd_math.order_one.gap_factor": (whole_gap_factor, ["P9"]),
-    "faqd_math.moments._BLOCK": (N, ["P12", "P12, channels", "P10"]),
+    "faqd_math.theory.order_one.gap_factor": (whole_gap_factor, ["P9"]),
+    "faqd_math.theory.moments._BLOCK": (N, ["P12", "P12, channels", "P10"]),
     "faqd_math.losses.cheapest_exact": (lambda *_: "direct", ["fa_loss"]),
 }
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from scipy import integrate, special
 
 import faqd_math as fm
-from faqd_math import law, moments
 from faqd_math.testing import assert_mean, assert_variance, feature_pairs
+from faqd_math.theory import law, moments
 
 RNG_SEED = 2302
 REPLICATIONS = 40_000

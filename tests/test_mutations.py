@@ -9,7 +9,7 @@ import torch
 from right_losses import resized, torch_pair, torch_unit, unit
 from torch.nn.functional import interpolate, normalize
 
-from faqd_math.checking import Conventions, check, suite
+from faqd_math.conformance import Conventions, check, suite
 
 # Enough to find every one of these; the command's default is 100.
 FEW = {"examples": 20, "replications": 1000}

@@ -9,15 +9,15 @@ from networks import SMALL, images, small_resnet
 from safetensors.torch import load_file
 
 from faqd_train import calibrate, distill, load_config, quantize_model, run_experiment
-from faqd_train.adapters import make_adapters
-from faqd_train.config import ModelConfig, QuantizationConfig
-from faqd_train.config_files import check_config
+from faqd_train.config.files import check_config
+from faqd_train.config.schema import ModelConfig, QuantizationConfig
 from faqd_train.data import Description, load_images
-from faqd_train.models import preact_resnet
-from faqd_train.networks import build_network, foreign_network
-from faqd_train.quantize_activations import activation_steps
-from faqd_train.quantizers import weight_levels
-from faqd_train.taps import tapped
+from faqd_train.networks.adapters import make_adapters
+from faqd_train.networks.building import build_network, foreign_network
+from faqd_train.networks.resnet import preact_resnet
+from faqd_train.networks.taps import tapped
+from faqd_train.quantization.activations import activation_steps
+from faqd_train.quantization.model import weight_levels
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 WIDE = {"widths": (64, 128, 256, 512), "strides": (1, 2, 2, 2)}

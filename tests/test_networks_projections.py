@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from faqd_math import released
 from faqd_math.quantize import alternating_projection
 from faqd_math.quantize import project_weights as reference_projection
+from faqd_math.released import losses as released
 from faqd_math.testing import generators
-from faqd_train import exact_step
-from faqd_train.quantize_weights import as_rows, lloyd_step, project_weights
-from faqd_train.released_weights import RELEASED
+from faqd_train.quantization import exact_step
+from faqd_train.quantization.released import RELEASED
+from faqd_train.quantization.weights import as_rows, lloyd_step, project_weights
 
 BITS = [1, 2, 3, 4, 8]
 LAWS = {

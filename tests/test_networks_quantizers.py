@@ -12,15 +12,15 @@ from torch import nn
 
 from faqd_math.quantize import project_weights as reference_projection
 from faqd_math.quantize import quantize_activations as reference_activations
-from faqd_math.released import activation_step_gradient
+from faqd_math.released.losses import activation_step_gradient
 from faqd_math.testing import generators
 from faqd_train import calibrate, quantize_model
-from faqd_train.adapters import make_adapters
-from faqd_train.config import OptimizerConfig
-from faqd_train.optimization import make_optimizer
-from faqd_train.quantize_activations import ReleasedActivation, activation_steps
-from faqd_train.quantize_weights import blend_shadow_weights
-from faqd_train.quantizers import quantized_layers, weight_levels
+from faqd_train.config.schema import OptimizerConfig
+from faqd_train.networks.adapters import make_adapters
+from faqd_train.quantization.activations import ReleasedActivation, activation_steps
+from faqd_train.quantization.model import quantized_layers, weight_levels
+from faqd_train.quantization.weights import blend_shadow_weights
+from faqd_train.training.optimizer import make_optimizer
 
 RULES = [
     *[("exact", channel, bits) for channel in (False, True) for bits in (1, 2, 3, 4, 8)],

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 
 import faqd_math as fm
-from faqd_math import order_one
 from faqd_math.testing import assert_mean, assert_rate_at_most, assert_variance, feature_pairs
+from faqd_math.theory import order_one
 
 RNG_SEED = 2303
 REPLICATIONS = 40_000
@@ -186,7 +186,7 @@ def test_moments_agree_with_naive_sums(pair):
 
 def test_variance_does_not_depend_on_its_blocks(monkeypatch):
     whole = order_one.ffa_variance(STUDENT, TEACHER, K)
-    monkeypatch.setattr("faqd_math.moments._BLOCK", 5)
+    monkeypatch.setattr("faqd_math.theory.moments._BLOCK", 5)
     np.testing.assert_allclose(order_one.ffa_variance(STUDENT, TEACHER, K), whole, rtol=1e-13)
 
 

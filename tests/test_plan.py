@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import faqd_math as fm
-from faqd_math import bounds, law, moments
-from faqd_math.planning import Shape, plan, plan_features, typical_error, worst
+from faqd_math.theory import bounds, law, moments
+from faqd_math.theory.planning import Shape, plan, plan_features, typical_error, worst
 
 # mathematics.md, §3: ε = 0.3, δ = 0.05, equal eigenvalues, rank 1 and 7. Its 197 and 29 for B6 are
 # of the closed form, which counts the larger side twice; the sum of both sides needs fewer.

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from faqd_math import cli, plan_report
-from faqd_math.plan_report import advice, plan_record
-from faqd_math.planning import Shape, plan, plan_features, worst
-from faqd_math.standard_cases import standard_pairs
+from faqd_math import cli
+from faqd_math.claims.standard_cases import standard_pairs
+from faqd_math.reports import plan as plan_report
+from faqd_math.reports.plan import advice, plan_record
+from faqd_math.theory.planning import Shape, plan, plan_features, worst
 
 #: A plan by whether its gap is known.
 PLANS = {True: plan(np.ones(9)), False: plan()}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 
 import faqd_math as fm
-from faqd_math import moments
 from faqd_math.testing import feature_maps
+from faqd_math.theory import moments
 
 RNG_SEED = 2312
 TEACHER = np.random.default_rng(RNG_SEED).standard_normal((3, 3, 4))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from faqd_math import released
 from faqd_math.quantize import alternating_projection, project_weights
+from faqd_math.released import losses as released
 from faqd_math.testing import weight_arrays
 
 BITS = st.integers(1, 8)

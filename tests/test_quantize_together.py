@@ -6,9 +6,10 @@ import torch
 from networks import images, small_resnet
 from torch import nn
 
-from faqd_train import quantize_model, quantize_weights
-from faqd_train.quantize_activations import quantize_activations
-from faqd_train.quantizers import quantized_layers
+from faqd_train import quantize_model
+from faqd_train.quantization import weights as quantize_weights
+from faqd_train.quantization.activations import quantize_activations
+from faqd_train.quantization.model import quantized_layers
 
 
 def computed_with(network):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.special import poch
 
 import faqd_math
-from faqd_math import released, sample_probes
+from faqd_math import sample_probes
+from faqd_math.released import losses as released
 from faqd_math.testing import assert_mean, feature_pairs, generators
 
 # Entries of A and AZ are O(1) sums of at most 11 products, and their totals over N² of O(10);

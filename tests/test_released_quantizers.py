@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from faqd_math import released
 from faqd_math.quantize import alternating_projection, project_weights
+from faqd_math.released import losses as released
 from faqd_math.testing import generators
 
 WEIGHTS = st.one_of(

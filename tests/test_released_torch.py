@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from faqd_math import released
-from faqd_train import load_config, quantize_model, released_losses
+from faqd_math.released import losses as released
+from faqd_train import load_config, quantize_model
 from faqd_train.benchmark.released_step import released_step
 from faqd_train.benchmark.training_step import make_networks
+from faqd_train.losses import released as released_losses
 
 
 def generator():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faqd_math.released_training import QUANTIZED_GROUP, parameter_groups, reseeded_probes
+from faqd_math.released.training import QUANTIZED_GROUP, parameter_groups, reseeded_probes
 
 STUDENT = dict.fromkeys(
     (

@@ -13,10 +13,10 @@ from browser import PHONE, open_phone, visit
 
 from faqd_math import claims
 from faqd_math.claims import CLAIMS, Evidence, Report, Verdict
+from faqd_math.claims.standard_cases import standard_pairs, standard_weights
 from faqd_math.claims.statements import STATEMENTS
-from faqd_math.report_figures import bound_tightness, formula, p_values
-from faqd_math.report_page import report_page, typeset
-from faqd_math.standard_cases import standard_pairs, standard_weights
+from faqd_math.reports.figures import bound_tightness, formula, p_values
+from faqd_math.reports.page import report_page, typeset
 
 VOID = {"meta", "br", "img"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from analysis import collect, results
 from faqd_train import load_config
-from faqd_train.config import Config
+from faqd_train.config.schema import Config
 
 RESULT = {"about": "toy", "k": 15, "replications": 2, "errors": [{"value_error": 0.25}]}
 

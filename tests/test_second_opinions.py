@@ -16,9 +16,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import faqd_math as fm
-from faqd_math import law, moments
 from faqd_math.testing import assert_mean, assert_variance
-from faqd_train import _affinity, losses
+from faqd_math.theory import law, moments
+from faqd_train.losses import affinity as losses
+from faqd_train.losses import forms as _affinity
 
 with warnings.catch_warnings():
     # linear_operator, which curvlinops imports, compiles a solver in a way that torch has retired.

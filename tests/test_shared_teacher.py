@@ -10,22 +10,24 @@ import torch
 from cut_off_runs import Killed, without_time
 from safetensors.torch import load_file
 
-from faqd_train import checkpoints, load_config, run_experiment, teacher_pass, turns
-from faqd_train.checkpoints import has_checkpoint
+from faqd_train import load_config, run_experiment
 from faqd_train.cli import main
-from faqd_train.common import batches_key
-from faqd_train.engine import training
-from faqd_train.experiment import run_together
-from faqd_train.grid import load_grid
-from faqd_train.grid_runs import run_grid, side_by_side
-from faqd_train.guards import TrainingDiverged
-from faqd_train.interruption import Interrupted
-from faqd_train.models import preact_resnet
-from faqd_train.records import read_record
-from faqd_train.run_folders import FolderInUse, claimed
-from faqd_train.streams import make_streams
-from faqd_train.teacher_pass import TeacherPass
-from faqd_train.turns import Stopwatch, take_turns
+from faqd_train.grids.expand import load_grid
+from faqd_train.grids.run import run_grid, side_by_side
+from faqd_train.networks.resnet import preact_resnet
+from faqd_train.runs.common import batches_key
+from faqd_train.runs.folder import FolderInUse, claimed
+from faqd_train.runs.record import read_record
+from faqd_train.runs.run import run_together
+from faqd_train.training import checkpoints, turns
+from faqd_train.training import teacher as teacher_pass
+from faqd_train.training.checkpoints import has_checkpoint
+from faqd_train.training.divergence import TrainingDiverged
+from faqd_train.training.loop import training
+from faqd_train.training.seeds import make_streams
+from faqd_train.training.signals import Interrupted
+from faqd_train.training.teacher import TeacherPass
+from faqd_train.training.turns import Stopwatch, take_turns
 
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=3"]
 PASSES = 3 * 3 + 1  # a step each, and the look at the last weights

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from faqd_train import distill, load_config
-from faqd_train.taps import tapped
+from faqd_train.networks.taps import tapped
 
 
 class Overwriting(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from faqd_math.testing import assert_mean
-from faqd_train import _affinity
-from faqd_train.losses import fa_loss, ffa_loss, sample_probes
+from faqd_train.losses import forms as _affinity
+from faqd_train.losses.affinity import fa_loss, ffa_loss, sample_probes
 
 LAWS = ["gaussian", "rademacher", "sphere", "orthogonal"]
 EXACT = {

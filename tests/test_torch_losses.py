@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 import faqd_math as fm
 from faqd_math.features import resize_bilinear
 from faqd_math.testing import feature_pairs, probes_for
-from faqd_train import _affinity, _pieces, losses
-from faqd_train.losses import fa_loss, ffa_loss
+from faqd_train.losses import affinity as losses
+from faqd_train.losses import batching as _pieces
+from faqd_train.losses import forms as _affinity
+from faqd_train.losses.affinity import fa_loss, ffa_loss
 
 UNIT_ROUNDOFF = np.finfo(np.float64).eps / 2
 RELATIVE = 1e-10

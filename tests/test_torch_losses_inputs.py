@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from faqd_train.losses import fa_loss, ffa_loss
+from faqd_train.losses.affinity import fa_loss, ffa_loss
 
 MAPS = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 PROBES = torch.ones(16, 2)

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 import faqd_math as fm
-from faqd_train import _affinity, _operators, _pieces, losses
-from faqd_train.losses import fa_loss, ffa_loss
+from faqd_train.losses import affinity as losses
+from faqd_train.losses import autograd as _operators
+from faqd_train.losses import batching as _pieces
+from faqd_train.losses import forms as _affinity
+from faqd_train.losses.affinity import fa_loss, ffa_loss
 
 UNIT_ROUNDOFF = 2.0**-53
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from faqd_math.testing import assert_mean, assert_variance
-from faqd_train.probes import PROBE_LAWS, sample_probes
+from faqd_train.losses.probes import PROBE_LAWS, sample_probes
 
 REPLICATIONS = 4000
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from faqd_train.config import Config, ObjectiveConfig
-from faqd_train.config_files import check_config, load_config, packaged_configs
+from faqd_train.config.files import check_config, load_config, packaged_configs
+from faqd_train.config.schema import Config, ObjectiveConfig
 
 
 def test_defaults_are_those_of_the_released_code():

@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from faqd_train.adapters import make_adapters
-from faqd_train.config import ModelConfig, OptimizerConfig
+from faqd_train.config.schema import ModelConfig, OptimizerConfig
 from faqd_train.data import load_images, make_preparation, random_shift
-from faqd_train.engine import make_optimizer
-from faqd_train.features import capture_features, save_features
-from faqd_train.models import Block, preact_resnet
-from faqd_train.quantize_activations import calibrate
-from faqd_train.quantizers import quantize_model
-from faqd_train.taps import tapped
+from faqd_train.networks.adapters import make_adapters
+from faqd_train.networks.resnet import Block, preact_resnet
+from faqd_train.networks.taps import tapped
+from faqd_train.quantization.activations import calibrate
+from faqd_train.quantization.model import quantize_model
+from faqd_train.runs.features import capture_features, save_features
+from faqd_train.training.loop import make_optimizer
 
 STAGES = ("stage1", "stage2", "stage3")
 SMALL = ModelConfig(depth=8, widths=(4, 4, 8), strides=(1, 1, 2))

@@ -13,14 +13,14 @@ from faqd_math.quantize import project_weights as reference_projection
 from faqd_math.quantize import quantize_activations as reference_activations
 from faqd_math.testing import generators
 from faqd_train import calibrate, quantize_model
-from faqd_train.quantize_activations import (
+from faqd_train.quantization.activations import (
     QuantizedActivation,
     activation_steps,
     best_step,
     quantize_activations,
 )
-from faqd_train.quantize_weights import project_weights
-from faqd_train.quantizers import weight_levels
+from faqd_train.quantization.model import weight_levels
+from faqd_train.quantization.weights import project_weights
 
 
 def small_network(generator):

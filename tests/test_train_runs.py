@@ -7,13 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from faqd_train import data, distill, fa_loss, load_config, load_run, records, run_experiment
+from faqd_train import data, distill, fa_loss, load_config, load_run, run_experiment
 from faqd_train.cli import main
-from faqd_train.engine import fit
-from faqd_train.guards import TrainingDiverged
-from faqd_train.models import preact_resnet
-from faqd_train.objective import affinity_term, distillation
-from faqd_train.streams import make_streams
+from faqd_train.networks.resnet import preact_resnet
+from faqd_train.runs import record as records
+from faqd_train.training.divergence import TrainingDiverged
+from faqd_train.training.loop import fit
+from faqd_train.training.objective import affinity_term, distillation
+from faqd_train.training.seeds import make_streams
 
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=2"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from faqd_train.config import DataConfig
+from faqd_train.config.schema import DataConfig
 from faqd_train.data import load_images, load_labels
 from faqd_train.data.splits import SPLITS
 

@@ -31,7 +31,7 @@ from analysis.studies.quantizers import quantizers
 from analysis.studies.ranks import captured, ranks
 from analysis.studies.speed import speed
 from faqd_math.claims import cases_from_pairs
-from faqd_math.feature_files import load_feature_pairs
+from faqd_math.claims.feature_files import load_feature_pairs
 
 
 @dataclass(frozen=True)

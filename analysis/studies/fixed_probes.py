@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from faqd_train.losses import fa_loss, ffa_loss, sample_probes
+from faqd_train.losses.affinity import fa_loss, ffa_loss, sample_probes
 
 _SHAPE = (16, 8, 8)
 PROBES = (1, 5, 15)

@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 import faqd_math as fm
 from analysis.ffa_error import Array, error_curves, relative_errors
 from analysis.studies.inputs import Pairs
-from faqd_math.bounds import GAUSSIAN_BOUNDS
-from faqd_math.planning import typical_error
+from faqd_math.theory.bounds import GAUSSIAN_BOUNDS
+from faqd_math.theory.planning import typical_error
 
 TAIL_PROBES = 15  # the released code's
 TAIL_DRAWS = 5  # times the other measurements

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from analysis.studies.inputs import Array
-from faqd_math import quantize, released
+from faqd_math import quantize
+from faqd_math.released import losses as released
 
 BITS = (1, 2, 4)
 _RELEASED = {1: released.binary, 2: released.ternary, 4: released.four_bit}

@@ -11,7 +11,7 @@ import numpy as np
 
 import faqd_math as fm
 from analysis.studies.inputs import Pairs
-from faqd_math.feature_files import load_feature_pairs
+from faqd_math.claims.feature_files import load_feature_pairs
 
 _QUANTILES = (0.25, 0.5, 0.75)
 _CAPTURED = re.compile(r"features_(before|after|epoch\d+)\.npz")

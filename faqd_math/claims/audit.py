@@ -7,16 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from faqd_math import moments, order_one, released
 from faqd_math._validation import Array
 from faqd_math.claims.audit_training import TRAINING_AUDIT
 from faqd_math.claims.chance import ROUNDING, estimate_is
+from faqd_math.claims.confidence import Estimate, mean_estimate
 from faqd_math.claims.estimates import copies, fresh_probes
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Batch, Case
-from faqd_math.confidence import Estimate, mean_estimate
 from faqd_math.losses import Order, fa_loss, ffa_loss
 from faqd_math.probes import sample_probes
+from faqd_math.released import losses as released
+from faqd_math.theory import moments, order_one
 
 # Probes of one call: what matters is their total, and memory is N times this.
 _PROBES_A_CALL = 100

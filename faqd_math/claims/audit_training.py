@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from faqd_math import released
 from faqd_math._validation import Array
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Standalone
 from faqd_math.gradients import fa_gradient, ffa_gradient
 from faqd_math.losses import fa_loss, ffa_loss
 from faqd_math.probes import sample_probes
-from faqd_math.released_training import (
+from faqd_math.released import losses as released
+from faqd_math.released.training import (
     QUANTIZED_GROUP,
     Script,
     parameter_groups,

@@ -6,17 +6,17 @@ import numpy as np
 
 from faqd_math._validation import Array
 from faqd_math.claims.chance import ROUNDING, estimate_is
+from faqd_math.claims.confidence import mean_estimate, variance_estimate
 from faqd_math.claims.estimates import chunks, copies
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Case
-from faqd_math.confidence import mean_estimate, variance_estimate
-from faqd_math.estimators import (
+from faqd_math.losses import ffa_loss
+from faqd_math.theory.estimators import (
     deflated_probes,
     sample_pixels,
     sampled_fa_loss,
     sampled_variance,
 )
-from faqd_math.losses import ffa_loss
 
 
 def _sampled_mean(case: Case, sampling: Sampling) -> Evidence:

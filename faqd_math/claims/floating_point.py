@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from faqd_math import extended, rounding
 from faqd_math._validation import Array
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Case
@@ -16,6 +15,7 @@ from faqd_math.features import resize_bilinear, unit_pixel_pair
 from faqd_math.losses import Method, fa_loss, ffa_loss
 from faqd_math.probes import sample_probes
 from faqd_math.spectrum import squared_norm
+from faqd_math.theory import extended, rounding
 
 # Relative error of the public function at every gap from 1 to 1e-8.
 PUBLIC_ERROR = 1e-5

@@ -10,8 +10,8 @@ from faqd_math.claims.subjects import Case
 from faqd_math.features import affinity, resize_bilinear, unit_pixels
 from faqd_math.gradients import fa_gradient, ffa_gradient
 from faqd_math.losses import fa_loss, ffa_loss
-from faqd_math.order_one import ffa_mean
 from faqd_math.probes import sample_probes
+from faqd_math.theory.order_one import ffa_mean
 
 
 def rounding(case: Case) -> float:

@@ -7,18 +7,18 @@ from functools import partial
 
 import numpy as np
 
-from faqd_math import moments, order_one
 from faqd_math._validation import Array
 from faqd_math.claims.chance import ROUNDING, estimate_is
+from faqd_math.claims.confidence import mean_estimate, variance_estimate
 from faqd_math.claims.estimates import copies, ffa_replications, fresh_probes
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Batch, Case
-from faqd_math.confidence import mean_estimate, variance_estimate
 from faqd_math.features import affinity, unit_pixel_pair
 from faqd_math.gradients import unit_fa_gradient, unit_ffa_gradient
-from faqd_math.law import tail_probability
 from faqd_math.losses import fa_loss, ffa_loss
 from faqd_math.probes import ProbeLaw, sample_probes
+from faqd_math.theory import moments, order_one
+from faqd_math.theory.law import tail_probability
 
 # Of an expectation under the exact law.
 _QUADRATURE = 1e-9

@@ -90,7 +90,7 @@ def cases_from_pairs(pairs: dict[str, tuple[Array, Array]], samples: int = 4) ->
     Parameters
     ----------
     pairs : dict of name to (student, teacher)
-        Batches (B, C, H, W), as `faqd_math.feature_files.load_feature_pairs` gives them.
+        Batches (B, C, H, W), as `faqd_math.claims.feature_files.load_feature_pairs` gives them.
     samples : int
         Cases of each pair.
 
@@ -125,7 +125,7 @@ def verification_subjects(
     pairs, samples
         As `cases_from_pairs`, which also says what is refused.
     weights : dict of name to array (n,)
-        As `faqd_math.standard_cases.standard_weights` gives them.
+        As `faqd_math.claims.standard_cases.standard_weights` gives them.
     """
     cases = cases_from_pairs(pairs, samples)
     by_pair: dict[str, list[Case]] = {}

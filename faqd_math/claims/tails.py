@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 from faqd_math._validation import Array
-from faqd_math.bounds import GAUSSIAN_BOUNDS, Bound, rademacher
 from faqd_math.claims.chance import rate_is, rate_is_at_most
 from faqd_math.claims.estimates import ffa_replications
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Case
-from faqd_math.law import failure_probability
-from faqd_math.order_one import concentration_bound, ffa_mean
+from faqd_math.theory.bounds import GAUSSIAN_BOUNDS, Bound, rademacher
+from faqd_math.theory.law import failure_probability
+from faqd_math.theory.order_one import concentration_bound, ffa_mean
 
 _PROBES = (1, 5, 15, 50)
 _ERRORS = np.array([0.1, 0.3, 0.5, 0.75, 1.0])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from faqd_math.commands.output import require
 
 if TYPE_CHECKING:  # Hypothesis and rich are imported only where the command runs
-    from faqd_math.checking import Conventions, Property
+    from faqd_math.conformance import Conventions, Property
 
 _EXAMPLES = """\
 examples:
@@ -103,8 +103,8 @@ def _run(options: argparse.Namespace) -> int:
     require("rich", extra="cli")
     from rich.console import Console
 
-    from faqd_math.checking import check, counterexample
-    from faqd_math.checking.table import findings_table, summary
+    from faqd_math.conformance import check, counterexample
+    from faqd_math.conformance.table import findings_table, summary
 
     conventions = _conventions(options)
     findings = check(
@@ -152,7 +152,7 @@ def load_function(target: str) -> Callable[..., Any]:
 
 
 def _conventions(options: argparse.Namespace) -> Conventions:
-    from faqd_math.checking import Conventions
+    from faqd_math.conformance import Conventions
 
     return Conventions(
         kind=options.kind or ("ffa" if options.probes else "fa"),

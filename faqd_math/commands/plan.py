@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from faqd_math._validation import Array, check_count
+from faqd_math.claims.feature_files import load_feature_pairs
 from faqd_math.claims.subjects import cases_from_pairs
 from faqd_math.commands.output import require, write_whole
-from faqd_math.feature_files import load_feature_pairs
-from faqd_math.planning import Plan, Shape, plan, plan_features, worst
+from faqd_math.theory.planning import Plan, Shape, plan, plan_features, worst
 
 
 def add_plan(commands: Any) -> None:
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     require("rich", extra="cli")
     from rich.console import Console
 
-    from faqd_math.plan_report import advice, plan_record, plan_tables, subject
+    from faqd_math.reports.plan import advice, plan_record, plan_tables, subject
 
     _refuse_contradictions(options)
     plans = _plans(options)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from faqd_math.claims import CLAIMS, Claim, verification_subjects, verify
+from faqd_math.claims.feature_files import load_feature_pairs
+from faqd_math.claims.standard_cases import standard_pairs, standard_weights
 from faqd_math.commands.output import require, write_whole
-from faqd_math.feature_files import load_feature_pairs
-from faqd_math.standard_cases import standard_pairs, standard_weights
 
 # Without and with --thorough: draws of each estimate, samples of each pair, pixels a side.
 _FAST = {"replications": 2000, "samples": 4, "side": 8}
@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     require("rich", extra="cli")
     from rich.console import Console
 
-    from faqd_math.report import report_record, summary, verdict_table
+    from faqd_math.reports.document import report_record, summary, verdict_table
 
     size = _THOROUGH if options.thorough else _FAST
     rng = np.random.default_rng(options.seed)
@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         write_whole(options.json, json.dumps(report_record(report), indent=1) + "\n")
     if options.html:
         require("matplotlib", extra="analysis")
-        from faqd_math.report_page import report_page
+        from faqd_math.reports.page import report_page
 
         write_whole(options.html, report_page(report, subjects))
     console = Console()

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from faqd_math._validation import Array
-from faqd_math.confidence import mean_estimate, variance_estimate
+from faqd_math.claims.confidence import mean_estimate, variance_estimate
 from faqd_math.gradients import fa_gradient
 from faqd_math.losses import Order, Reduction, fa_loss
-from faqd_math.moments import variance
 from faqd_math.probes import sample_probes
 from faqd_math.spectrum import gap_spectrum
 from faqd_math.testing.properties import assert_at_most, assert_close, loss_tolerance
+from faqd_math.theory.moments import variance
 
 Loss = Callable[..., Any]
 

@@ -8,11 +8,11 @@ from functools import partial
 
 import torch
 
-from faqd_train import losses
 from faqd_train.benchmark.loss_paths import gradient, relu_maps
 from faqd_train.benchmark.peak_memory import peak_bytes
 from faqd_train.benchmark.shapes import Shape
 from faqd_train.benchmark.timing import Budget, interleaved
+from faqd_train.losses import affinity as losses
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from faqd_train import losses, released_losses
 from faqd_train.benchmark.limits import Limits
 from faqd_train.benchmark.peak_memory import peak_bytes
 from faqd_train.benchmark.shapes import Shape, Work, multiply_adds
 from faqd_train.benchmark.timing import Budget, Spread, interleaved, spread
+from faqd_train.losses import affinity as losses
+from faqd_train.losses import released as released_losses
 
 K = 15
 RELEASED_FA, RELEASED_FFA = "released FA, direct", "released FFA, k = 15"

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faqd_train import released_losses
-from faqd_train.adapters import adapt
-from faqd_train.config import ObjectiveConfig, OptimizerConfig
-from faqd_train.objective import MapPairs
-from faqd_train.released_weights import RELEASED
-from faqd_train.taps import tapped
+from faqd_train.config.schema import ObjectiveConfig, OptimizerConfig
+from faqd_train.losses import released as released_losses
+from faqd_train.networks.adapters import adapt
+from faqd_train.networks.taps import tapped
+from faqd_train.quantization.released import RELEASED
+from faqd_train.training.objective import MapPairs
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def released_step(
     student : nn.Module
         Of float weights; its activations may be `ReleasedActivation`.
     adapters, teacher : nn.ModuleList, nn.Module
-        As in `faqd_train.engine.fit`.
+        As in `faqd_train.training.loop.fit`.
     inputs : Tensor (B, C, H, W)
         The batch of every step.
     weight_bits : {1, 2, 4}

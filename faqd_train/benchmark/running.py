@@ -26,9 +26,9 @@ from faqd_train.benchmark.training_step import (
     check_comparable,
     measure_step,
 )
-from faqd_train.compiling import check_compiling
-from faqd_train.config import Config
-from faqd_train.config_files import load_config
+from faqd_train.config.files import load_config
+from faqd_train.config.schema import Config
+from faqd_train.training.compiling import check_compiling
 
 PARTS = ("losses", "sweep", "memory", "step")
 # Of our step, beside the defaults of a run: what makes it fast.

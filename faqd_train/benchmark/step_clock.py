@@ -1,4 +1,4 @@
-"""Times the steps of `faqd_train.engine.fit` as it runs, and other calls in between."""
+"""Times the steps of `faqd_train.training.loop.fit` as it runs, and other calls in between."""
 
 from __future__ import annotations
 

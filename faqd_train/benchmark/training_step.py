@@ -1,4 +1,4 @@
-"""A whole training step of `faqd_train.engine.fit`, beside the released one."""
+"""A whole training step of `faqd_train.training.loop.fit`, beside the released one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from faqd_train import released_losses
-from faqd_train.adapters import adapt, make_adapters
 from faqd_train.benchmark.released_step import released_step, released_terms
 from faqd_train.benchmark.step_clock import IN_A_ROW, StepClock
 from faqd_train.benchmark.timing import Budget, Call, Spread, seconds, spread
-from faqd_train.config import Config
-from faqd_train.config_networks import FLOAT_BITS, RELEASED_BITS
-from faqd_train.engine import fit
-from faqd_train.models import preact_resnet
-from faqd_train.objective import MapPairs, affinity_term, objective_terms
-from faqd_train.quantize_activations import calibrate
-from faqd_train.quantizers import quantize_as_configured, quantize_model
-from faqd_train.streams import make_streams
-from faqd_train.taps import tapped
+from faqd_train.config.networks import FLOAT_BITS, RELEASED_BITS
+from faqd_train.config.schema import Config
+from faqd_train.losses import released as released_losses
+from faqd_train.networks.adapters import adapt, make_adapters
+from faqd_train.networks.resnet import preact_resnet
+from faqd_train.networks.taps import tapped
+from faqd_train.quantization.activations import calibrate
+from faqd_train.quantization.model import quantize_as_configured, quantize_model
+from faqd_train.training.loop import fit
+from faqd_train.training.objective import MapPairs, affinity_term, objective_terms
+from faqd_train.training.seeds import make_streams
 
 CLASSES, SIDE = 10, 32
 TEACHER_DEPTH = 110

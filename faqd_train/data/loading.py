@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faqd_train.config import DataConfig, DataName
+from faqd_train.config.schema import DataConfig, DataName
 from faqd_train.data.cache import (
     CacheRecord,
     DamagedCacheError,
@@ -30,9 +30,9 @@ from faqd_train.data.cache import (
     read_array,
     read_record,
 )
-from faqd_train.data.digits import read_digits
 from faqd_train.data.pools import Collection
 from faqd_train.data.preparation import Preparation, preparation_of
+from faqd_train.data.readers.digits import read_digits
 from faqd_train.data.source_state import has_changed
 from faqd_train.data.sources import SOURCES, Source, cache_root
 from faqd_train.data.splits import Part, Split, split_collection

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from faqd_train.config import DataConfig
+from faqd_train.config.schema import DataConfig
 from faqd_train.data.augmentation import random_flip, random_resized_crop, random_shift, resize
 from faqd_train.data.statistics import Statistics, pixel_statistics
 

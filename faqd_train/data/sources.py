@@ -8,13 +8,13 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from faqd_train.config import DataConfig, DataName
-from faqd_train.data.cifar import CIFAR10, CIFAR100, Layout, find_cifar, read_cifar
-from faqd_train.data.digits import read_digits
-from faqd_train.data.folders import read_image_folder
-from faqd_train.data.idx import read_fashion_mnist
+from faqd_train.config.schema import DataConfig, DataName
 from faqd_train.data.pools import Collection
-from faqd_train.data.tiny_imagenet import read_tiny_imagenet
+from faqd_train.data.readers.cifar import CIFAR10, CIFAR100, Layout, find_cifar, read_cifar
+from faqd_train.data.readers.digits import read_digits
+from faqd_train.data.readers.folders import read_image_folder
+from faqd_train.data.readers.idx import read_fashion_mnist
+from faqd_train.data.readers.tiny_imagenet import read_tiny_imagenet
 
 Reading = tuple[Collection, Path]  # what was read, and where it lies
 

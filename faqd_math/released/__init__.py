@@ -1,0 +1,1 @@
+"""What the released code computes, re-enacted in NumPy."""

@@ -1,0 +1,1 @@
+"""The law of FFA's error, its bounds and moments, and the theory of rounding."""

@@ -1,0 +1,135 @@
+"""Read what a grid is made of: blocks of settings with several values each."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from pydantic import Field
+
+from faqd_train.config.files import (
+    Table,
+    check_table,
+    nearest,
+    opening_comment,
+    packaged_configs,
+    read_toml,
+    split_override,
+)
+from faqd_train.config.section import Section
+
+# Before a key: the setting is not the run's own but that of the run which it starts from, or of
+# its teacher.
+ROLES = ("start.", "teacher.")
+# Where files lie changes no run: it is in no name, and one for all.
+PLACES = ("data.dir", "data.cache")
+
+_GRIDS = files("faqd_train.grids") / "presets"
+# A value: a bracketed list, a quoted string, or what holds no comma; or nothing, which is refused
+# where the setting is read.
+_VALUES = re.compile(r"(?:^|,)\s*(\[[^]]*]|\"[^\"]*\"|'[^']*'|[^,]*?)\s*(?=,|$)")
+
+
+class Block(Section):
+    """Runs of one configuration: one for each combination of the settings' values."""
+
+    config: str
+    teacher: str | None = None  # a configuration, or the folder of a finished run
+    settings: tuple[str, ...] = ()
+
+
+class _GridFile(Section):
+    """Config and teacher are those of every block that names none itself."""
+
+    config: str | None = None
+    teacher: str | None = None
+    runs: list[Table] = Field(min_length=1)
+
+
+def packaged_grids() -> dict[str, str]:
+    """Return the grids that the package ships: their comments by their names.
+
+    Examples
+    --------
+    >>> "digits" in packaged_grids()
+    True
+    """
+    entries = [entry for entry in _GRIDS.iterdir() if entry.name.endswith(".toml")]
+    comments = {entry.name[:-5]: opening_comment(entry.read_text("utf-8")) for entry in entries}
+    return dict(sorted(comments.items()))
+
+
+def read_blocks(name: str) -> list[Block]:
+    """Return the blocks of a grid, or one for each of several configurations.
+
+    Raises
+    ------
+    ValueError
+        In one sentence: an unknown name, with the nearest; a file that is no grid.
+    """
+    if name in packaged_grids():
+        with as_file(_GRIDS / f"{name}.toml") as path:
+            return _check_blocks(read_toml(path))
+    path = Path(name)
+    if path.suffix == ".toml" and path.is_file() and "runs" in (table := read_toml(path)):
+        return _check_blocks(table)
+    return [Block(config=_known(config)) for config in name.split(",")]
+
+
+def split_setting(setting: str) -> tuple[str, list[str]]:
+    """Return a setting's key and its values.
+
+    Raises
+    ------
+    ValueError
+        If the key is unknown, or a place has several values.
+
+    Examples
+    --------
+    >>> split_setting("model.widths=[4, 4, 8],[8, 8, 8]")
+    ('model.widths', ['[4, 4, 8]', '[8, 8, 8]'])
+    >>> split_setting("start.bits=float")
+    ('start.bits', ['float'])
+    """
+    role, rest = split_role(setting)
+    key, text = split_override(rest)
+    values = _VALUES.findall(text)
+    if key in PLACES and len(values) > 1:
+        raise ValueError(
+            f"{role}{key} has {len(values)} values in {setting!r}; one is accepted, for no run's "
+            f"name tells where files lie: give one, in TOML's quotes if its path has a comma, or "
+            f"make several grids."
+        )
+    return role + key, values
+
+
+def split_role(key: str) -> tuple[str, str]:
+    """Return one of `ROLES` or nothing, and the rest.
+
+    Examples
+    --------
+    >>> split_role("teacher.optimizer.epochs"), split_role("run.seed")
+    (('teacher.', 'optimizer.epochs'), ('', 'run.seed'))
+    """
+    role = next((role for role in ROLES if key.startswith(role)), "")
+    return role, key.removeprefix(role)
+
+
+def _check_blocks(table: Table) -> list[Block]:
+    grid = check_table(_GridFile, table)
+    shared = {"config": grid.config, "teacher": grid.teacher}
+    shared = {key: value for key, value in shared.items() if value is not None}
+    return [check_table(Block, shared | given) for given in grid.runs]
+
+
+def _known(config: str) -> str:
+    """Return a configuration's name, or refuse what is neither that nor a grid's."""
+    grids, configs = packaged_grids(), packaged_configs()
+    if config in configs or config.endswith(".toml"):
+        return config
+    raise ValueError(
+        f"grid {config!r} is unknown{nearest(config, [*grids, *configs])}; one of "
+        f"{', '.join(grids)}, configurations with commas between them, or a path "
+        f"ending in .toml is accepted."
+    )

@@ -1,0 +1,1 @@
+"""FA and FFA in torch: values, gradients, probes."""

@@ -1,0 +1,1 @@
+"""Networks and what is put around them: taps, adapters, folded norms, precision."""

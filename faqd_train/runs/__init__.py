@@ -1,0 +1,1 @@
+"""Runs as folders: trained, recorded, loaded."""

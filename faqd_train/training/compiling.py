@@ -1,0 +1,71 @@
+"""A network's forward pass by torch.compile, within a context; the network stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import nn
+
+from faqd_train.training import distributed
+
+CONFIG = {
+    # Networks of other shapes, bits or precision that one process compiles; torch's own limit is
+    # 8, from where on it says little and runs without compiling.
+    "recompile_limit": 64,
+    # Networks of one class share what was compiled: that of one without taps is not for another
+    # with taps, which are hooks.
+    "skip_nnmodule_hook_guards": False,
+}
+
+
+Context = Callable[[], AbstractContextManager[None]]
+
+
+def compiled(network: nn.Module, device: torch.device, *, backend: str = "inductor") -> Context:
+    """Return a maker of contexts in which the network's passes, forward and backward, are compiled.
+
+    Compiling comes with the first pass in a mode, or of a size, and takes from half a minute to
+    some minutes. Hooks of the network itself run outside of what is compiled, those of its modules
+    inside. Results are those of the plain passes to rounding.
+
+    Raises
+    ------
+    ValueError
+        As `check_compiling` does.
+    """
+    check_compiling(device, backend=backend)
+    forward = torch.compile(network.forward, dynamic=False, backend=backend)
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        own = vars(network).get("forward")
+        setattr(network, "forward", forward)  # noqa: B010, a method for mypy
+        try:
+            with torch._dynamo.config.patch(CONFIG):
+                yield
+        finally:
+            if own is None:
+                del network.forward
+            else:
+                setattr(network, "forward", own)  # noqa: B010
+
+    return context
+
+
+def check_compiling(device: torch.device, *, backend: str = "inductor") -> None:
+    """Refuse several processes, and a machine where torch cannot compile (ValueError)."""
+    if distributed.process_count() > 1:
+        raise ValueError(
+            f"run.compile is true in each of {distributed.process_count()} processes; it is "
+            f"accepted in one: set run.compile=false, or start one process."
+        )
+    try:
+        torch.compile(torch.neg, backend=backend)(torch.ones(2, device=device))
+    except Exception as error:  # of many kinds: no C++ compiler, no headers of Python, no Triton
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"run.compile is true but torch.compile failed here: {reason}. A C++ compiler, or "
+            f"Triton on a GPU, is needed: install it or set run.compile=false."
+        ) from error

@@ -1,0 +1,135 @@
+"""The teacher's part of a step, taken once for all the runs that ask for the same batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack, nullcontext
+from math import isfinite
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from faqd_train.config.schema import Config
+from faqd_train.networks.folding import InferenceCopy, inference_copy
+from faqd_train.networks.precision import running_in, widened
+from faqd_train.networks.taps import tapped
+from faqd_train.training.compiling import Context, compiled
+
+CALIBRATION_IMAGES = 100  # on which a copy of the teacher is measured
+
+Answers = tuple[Tensor, dict[str, Tensor]]  # logits, and maps by tap
+
+
+class TeacherPass:
+    """A teacher in evaluation mode, which remembers what it answered last.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Put in evaluation mode, and tapped within a ``with`` statement.
+    precision : {"float32", "bfloat16"}
+        In which it runs.
+    compiling : callable
+        Makes the context in which it runs, by `compiled`.
+    copied : InferenceCopy, optional
+        Where the network is one of those, what was measured of it.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Flatten(), nn.ReLU())
+    >>> with TeacherPass(network) as teacher:
+    ...     teacher.tap(["0"])
+    ...     logits, maps = teacher(torch.tensor([[-1.0, 2.0]]), "first batch")
+    ...     again, _ = teacher(torch.tensor([[-1.0, 2.0]]), "first batch")
+    >>> logits, maps["0"], again is logits
+    (tensor([[0., 2.]]), tensor([[-1.,  2.]]), True)
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        precision: str = "float32",
+        compiling: Context = nullcontext,
+        copied: InferenceCopy | None = None,
+    ) -> None:
+        self._network, self._precision, self._compiling = network.eval(), precision, compiling
+        self._copied = copied
+        self._taps = ExitStack()
+        self._maps: dict[str, dict[str, Tensor]] = {}  # by tap, the dictionary it refills
+        self._asked: Hashable = None
+        self._answers: Answers | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._taps.close()
+
+    def tap(self, names: Sequence[str]) -> None:
+        """Let the answers hold the maps of these modules, too (ValueError for an unknown one)."""
+        new = [name for name in names if name not in self._maps]
+        if new:
+            maps = self._taps.enter_context(tapped(self._network, new))
+            self._maps |= dict.fromkeys(new, maps)
+            self._answers = None  # lack the new maps
+
+    def told(self) -> dict[str, Any]:
+        """Say, for a run's record, how the teacher answers: its precision, and a copy's errors.
+
+        Errors are those of `inference_copy`, by tap and of the logits, None if they are not finite;
+        ``refused`` has those for which bfloat16 was not taken.
+        """
+        if self._copied is None:
+            return {"precision": self._precision}
+        errors, refused = (
+            {name or "logits": e if isfinite(e) else None for name, e in found.items()}
+            for found in (self._copied.errors, self._copied.refused)
+        )
+        folded = len(self._copied.folded)
+        return {"precision": self._precision, "folded": folded, "errors": errors} | (
+            {"refused": refused} if refused else {}
+        )
+
+    def __call__(self, inputs: Tensor, asked: Hashable) -> Answers:
+        """Return logits, in float32 or wider, and maps; those remembered if ``asked`` is the same.
+
+        ``asked`` says which batch it is: equal values promise equal inputs, without a look at
+        them, for which the host would wait for the device.
+        """
+        if self._answers is None or asked != self._asked:
+            self._answers = None  # frees the memory before the next are made
+            # Tensors of inference mode would not tell that a module overwrites them (taps).
+            with torch.no_grad(), running_in(self._precision, inputs.device), self._compiling():
+                logits = self._network(inputs)
+            # Copies of the dictionaries: others, who capture maps, may run the network meanwhile.
+            maps = {name: maps[name] for name, maps in self._maps.items()}
+            self._asked, self._answers = asked, (widened(logits), maps)
+        return self._answers
+
+
+def make_teacher_pass(
+    network: nn.Module, config: Config, sample: Callable[[], Tensor]
+) -> TeacherPass:
+    """Return the pass of a teacher, or of its folded copy, as the configuration says.
+
+    ``sample`` makes a batch of `CALIBRATION_IMAGES` as the network takes them, not augmented. It
+    is called only for a copy, which is measured on it.
+    """
+    run, precision = config.run, config.run.teacher_precision
+    if not run.teacher_folded:
+        return TeacherPass(network, precision, _compiling(network, run.compile))
+    copied = inference_copy(
+        network,
+        sample(),
+        config.objective.teacher_tapped,
+        precision=precision,
+        tolerance=run.teacher_tolerance,
+    )
+    compiling = _compiling(copied.network, run.compile)
+    return TeacherPass(copied.network, copied.precision, compiling, copied)
+
+
+def _compiling(network: nn.Module, wanted: bool) -> Context:
+    device = next(network.parameters(), torch.empty(0)).device
+    return compiled(network, device) if wanted else nullcontext
