@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from networks import images, small_resnet
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from faqd_math.quantize import project_weights as reference_projection
 from faqd_math.quantize import quantize_activations as reference_activations
@@ -96,6 +97,25 @@ def move_within_the_cell(floats, levels, per_channel):
                 amount = (row[high] - row[low]) / 4  # inwards, so that both stay in the cell
                 row[low] += amount
                 row[high] -= amount
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses the operations that make the host wait for the device."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        aten = torch.ops.aten
+        assert operation.overloadpacket not in (aten._local_scalar_dense, aten.nonzero), operation
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("projection", "per_channel", "bits"), RULES)
+def test_a_training_step_does_not_wait_for_the_device(projection, per_channel, bits):
+    network = quantized(projection, per_channel, bits)
+    with NoWaiting():
+        network(images()).sum().backward()
+        blend_shadow_weights(network, 0.5)
+        with pytest.raises(AssertionError, match="_local_scalar_dense"):
+            images().sum().item()
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from faqd_train.config.section import Count, Section, Whole
 
 Bits = Annotated[Literal[1, 2, 3, 4, 8, 32], Whole]
-Projection = Literal["exact", "alternating", "released"]
+Projection = Literal["alternating", "exact", "released"]
 ActivationRule = Literal["learned", "released"]
 Policy = Literal["float", "quantized"]
 FLOAT_BITS = 32
@@ -89,7 +89,7 @@ class QuantizationConfig(Section):
 
     weight_bits: Bits = 4
     activation_bits: Bits = 4
-    projection: Projection = "exact"
+    projection: Projection = "alternating"
     per_channel: bool = False  # a weight step for each output channel, not one a layer
     blend: Annotated[float, Field(ge=0, le=1)] = 0.0  # β of BCGD; 0: BinaryConnect
     activation_rule: ActivationRule = "learned"  # how activation steps learn

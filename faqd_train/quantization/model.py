@@ -17,7 +17,7 @@ from faqd_train.config.networks import (
 )
 from faqd_train.networks.taps import find_module
 from faqd_train.quantization.activations import QuantizedActivation, ReleasedActivation
-from faqd_train.quantization.weights import QuantizedWeight, as_rows, project_together
+from faqd_train.quantization.weights import QuantizedWeight, as_rows
 
 MAX_BITS = 8
 QUANTIZERS = (QuantizedActivation, ReleasedActivation, QuantizedWeight)
@@ -31,7 +31,7 @@ def quantize_model(
     keep_float: Collection[str] = (),
     first: Policy = "quantized",
     last: Policy = "quantized",
-    projection: Projection = "exact",
+    projection: Projection = "alternating",
     per_channel: bool = False,
     activation_rule: ActivationRule = "learned",
 ) -> nn.Module:
@@ -52,7 +52,7 @@ def quantize_model(
     first, last : {"quantized", "float"}
         The weights of the first and the last convolution or linear layer, in order of definition.
         The released code keeps the last one float.
-    projection : {"exact", "alternating", "released"}
+    projection : {"alternating", "exact", "released"}
         How weights are projected: see `QuantizedWeight`.
     per_channel : bool
         Give each output channel a step of its own.
@@ -98,7 +98,6 @@ def quantize_model(
                     layer.weight, weight_bits, projection, per_channel=per_channel
                 )
                 parametrize.register_parametrization(layer, "weight", quantizer)
-        project_together(model)
     if activation_bits != FLOAT_BITS:
         kind = ReleasedActivation if activation_rule == "released" else QuantizedActivation
         relus = [m for m in model.modules() if isinstance(m, nn.ReLU)]
