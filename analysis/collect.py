@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis import results
+from faqd_train.config.migration import recorded_config
+from faqd_train.config.networks import FactoryConfig, ModelConfig
+from faqd_train.config.objective import ObjectiveConfig
+from faqd_train.config.quantization import QuantizationConfig
 from faqd_train.runs.record import read_record
 
 _PER_EPOCH = ("epoch", "loss", "terms", "validation_accuracy", "lr")
@@ -33,32 +37,32 @@ def add_run(folder: Path, to: Path = results.FOLDER) -> Path:
     if not source.is_file():
         raise ValueError(f"{folder} holds no run.json; a finished run is accepted: finish it.")
     run = read_record(source, _NEEDED)
-    config, made_in = run["config"], run["environment"]
+    config, made_in = recorded_config(run["config"]), run["environment"]
     # A float network by labels is a teacher by its name alone.
     teaches = folder.resolve().name.endswith("teacher")
     result = {
-        "data": config["data"]["name"],
-        "network": _network(config["model"]),
-        "method": "teacher" if teaches else _method(config["objective"]),
-        "labels": config["objective"]["label"] > 0,
-        "bits": _bits(config["quantization"]),
+        "data": config.data.name,
+        "network": _network(config.model),
+        "method": "teacher" if teaches else _method(config.objective),
+        "labels": config.objective.label is not None,
+        "bits": _bits(config.quantization),
         "start": "scratch" if run.get("init") is None else "fine-tuned",
         "epochs": [{key: epoch[key] for key in _PER_EPOCH} for epoch in run["epochs"]],
         "validation_accuracy": run["validation_accuracy"],
         "test_accuracy": run["test_accuracy"],
         "seconds": run["seconds"],
-        "config": {**config, "data": _without_places(config["data"])},
+        "config": config.settings(),
         "teacher": run.get("teacher"),
         "weights_sha256": run["weights_sha256"],
         "environment": made_in,
     }
-    path = to / "runs" / f"{result['data']}-{_slug(result)}-seed{config['run']['seed']}.json"
+    path = to / "runs" / f"{result['data']}-{_slug(result)}-seed{config.run.seed}.json"
     results.save(
         path,
         "run",
         result,
         command=f"faqd-train {'distill' if run.get('teacher') else 'teacher'}, config in result",
-        seeds=[config["run"]["seed"]],
+        seeds=[config.run.seed],
         inputs={"training images": run["data"]["train_sha256"]},
         origin=(made_in["git_revision"], {name: made_in[name] for name in _VERSIONS}),
     )
@@ -85,26 +89,22 @@ def _hardest(claim: Mapping[str, Any]) -> Mapping[str, Any]:
     return next(check for check in claim["checks"] if check["subject"] == claim["hardest"])
 
 
-def _without_places(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop where the files lay: it decides no number."""
-    return {key: value for key, value in data.items() if key not in ("dir", "cache")}
+def _network(model: ModelConfig) -> str:
+    return model.factory if isinstance(model, FactoryConfig) else f"ResNet-{model.depth}"
 
 
-def _network(model: Mapping[str, Any]) -> str:
-    return model.get("factory") or f"ResNet-{model['depth']}"
-
-
-def _bits(quantization: Mapping[str, Any]) -> str:
-    weights, activations = quantization["weight_bits"], quantization["activation_bits"]
+def _bits(quantization: QuantizationConfig) -> str:
+    weights, activations = quantization.weight_bits, quantization.activation_bits
     parts = [f"{b}{kind}" for b, kind in ((weights, "W"), (activations, "A")) if b < 32]
     return "".join(parts) or "float"
 
 
-def _method(objective: Mapping[str, Any]) -> str:
+def _method(objective: ObjectiveConfig) -> str:
     """As the tables call it; FA and FFA come with KD."""
-    if objective["fa"] > 0:
-        return "FA" if objective["fa_method"] == "exact" else f"FFA, k = {objective['k']}"
-    return "KD" if objective["kd"] > 0 else "supervised"
+    if objective.fa is not None:
+        probes = objective.fa.probes
+        return "FA" if probes is None else f"FFA, k = {probes.k}"
+    return "KD" if objective.kd is not None else "supervised"
 
 
 def _slug(result: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from faqd_math.claims.feature_files import load_feature_pairs
 from faqd_math.claims.standard_cases import standard_weights
 from faqd_math.reports.document import summary, verdict_table
 from faqd_train import load_config, run_experiment
+from faqd_train.config.migration import recorded_config
 from faqd_train.runs.record import Record
 
 Maps = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -153,12 +154,12 @@ def _accuracy_table(records: dict[str, Record]) -> Table:
         table.add_column(heading, justify=justify)
     for plan in (TEACHER, *STUDENTS):
         record = records[plan.config]
-        bits = record["config"]["quantization"]
+        config = recorded_config(record["config"])
         table.add_row(
             plan.name,
-            f"{bits['weight_bits']} bit",
-            f"{bits['activation_bits']} bit",
-            "yes" if record["config"]["objective"]["label"] > 0 else "none",
+            f"{config.quantization.weight_bits} bit",
+            f"{config.quantization.activation_bits} bit",
+            "yes" if config.objective.label else "none",
             f"{100 * record['validation_accuracy']:.1f} %",
             f"{100 * record['test_accuracy']:.1f} %",
         )

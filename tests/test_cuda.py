@@ -86,8 +86,8 @@ def teacher(tmp_path_factory):
     "settings",
     [
         [],
-        ["quantization.projection=exact"],
-        ["run.precision=bfloat16", "run.teacher_precision=float32"],
+        ["quantization.weights.projection=exact"],
+        ["run.precision=bfloat16", "run.teacher.precision=float32"],
         ["run.channels_last=true"],
         FAST,
     ],

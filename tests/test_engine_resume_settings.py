@@ -16,15 +16,15 @@ TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "o
 OFTEN = [*TINY, "run.checkpoint_steps=2"]
 SETTINGS = {
     "by channel, blended": [
-        "quantization.per_channel=true",
-        "quantization.blend=0.1",
+        "quantization.weights.per_channel=true",
+        "quantization.weights.blend=0.1",
     ],
-    "bfloat16": ["run.precision=bfloat16", "run.teacher_precision=bfloat16"],
+    "bfloat16": ["run.precision=bfloat16", "run.teacher.precision=bfloat16"],
     "warm-up": ["optimizer.warmup_epochs=1"],
     "channels-last": ["run.channels_last=true"],
     "released rules": [
-        "quantization.projection=released",
-        "quantization.activation_rule=released",
+        "quantization.weights.projection=released",
+        "quantization.activations.rule=released",
     ],
     "random resized crop": ["data.crop_area=0.5", "data.shift=0", "data.flip=true"],
 }
@@ -71,7 +71,7 @@ def test_a_compiled_run_resumes_to_the_same_bits(teacher, tmp_path, monkeypatch)
 
 def test_a_fine_tuned_run_resumes_to_the_same_bits(teacher, tmp_path, monkeypatch):
     start = tmp_path / "start"
-    options = ["quantization.weight_bits=32"]
+    options = ["quantization.weights=none"]
     run_experiment(load_config("digits-ffa", [*TINY, *options]), start, teacher=teacher)
     assert_resumes([f'model.init="{start}"'], teacher, tmp_path, monkeypatch)
 

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from faqd_train.benchmark.released_step import released_step, released_terms
 from faqd_train.benchmark.step_clock import IN_A_ROW, StepClock
 from faqd_train.benchmark.timing import Budget, Call, Spread, seconds, spread
-from faqd_train.config.networks import FLOAT_BITS, RELEASED_BITS
+from faqd_train.config.networks import PreActResNetConfig
+from faqd_train.config.objective import AffinityConfig, MseConfig
+from faqd_train.config.quantization import FLOAT_BITS, RELEASED_BITS, QuantizationConfig
 from faqd_train.config.schema import Config
+from faqd_train.data import Description
 from faqd_train.losses import released as released_losses
 from faqd_train.networks.adapters import adapt, make_adapters
-from faqd_train.networks.resnet import preact_resnet
+from faqd_train.networks.building import build_network
 from faqd_train.networks.taps import tapped
 from faqd_train.quantization.activations import calibrate
 from faqd_train.quantization.model import quantize_as_configured, quantize_model
@@ -154,8 +157,10 @@ def measure_step(
 def make_networks(config: Config, teacher_depth: int, inputs: Tensor) -> Networks:
     """Build the networks of a configuration, drawn from its streams."""
     streams = make_streams(config.run.seed)
+    floats = QuantizationConfig(weights=None, activations=None)
+    images = Description(channels=3, side=SIDE, classes=CLASSES)
     student, teacher = (
-        preact_resnet(model, in_channels=3, classes=CLASSES, side=SIDE, generator=streams.weights)
+        build_network(model, floats, images, streams.weights)
         for model in (config.model, config.model.model_copy(update={"depth": teacher_depth}))
     )
     student, teacher = student.to(inputs.device), teacher.to(inputs.device)
@@ -222,7 +227,8 @@ def _released_fa(pairs: MapPairs) -> Tensor:
 
 def _our_fa(pairs: MapPairs, config: Config) -> Tensor:
     probes = make_streams(config.run.seed).probes  # not drawn from: FA is exact
-    return torch.stack([affinity_term(*pair, config.objective, probes) for pair in pairs]).sum()
+    exact = AffinityConfig(weight=1.0)
+    return torch.stack([affinity_term(*pair, exact, probes) for pair in pairs]).sum()
 
 
 def _fit(
@@ -247,16 +253,17 @@ def _fit(
 def check_comparable(config: Config) -> None:
     """Refuse what the released step has no counterpart of (ValueError)."""
     objective, bits = config.objective, config.quantization
-    terms = (objective.kd > 0, objective.fa > 0, objective.label > 0)
-    kind = (objective.kd_loss, objective.fa_method, objective.order, objective.teacher_taps)
+    kd, fa = objective.kd, objective.fa
     if (
-        terms != (True, True, False)
-        or kind != ("mse", "exact", 2, None)
-        or config.model.factory is not None
+        not isinstance(kd, MseConfig)
+        or fa is None
+        or objective.label is not None
+        or (fa.order, fa.teacher_taps, fa.probes) != (2, None, None)
+        or not isinstance(config.model, PreActResNetConfig)
         or {bits.weight_bits, bits.activation_bits} - set(RELEASED_BITS)
     ):
         raise ValueError(
             "the configuration is not of a step that can stand beside the released one; a ResNet "
             "of 1, 2 or 4 bits with KD by mse, exact FA of order 2 and no labels is accepted: "
-            "change sections quantization.projection and run alone."
+            "change only how weights are projected, and run."
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from faqd_train.config.files import load_config
 from faqd_train.config.schema import Config
+from faqd_train.config.tables import setting_names
 from faqd_train.grids.files import PLACES, Block, read_blocks, split_role, split_setting
 
 Settings = dict[str, str]  # of one run, by their keys
@@ -175,7 +176,7 @@ def _add_teacher(runs: dict[Path, GridRun], block: Block, chosen: Settings, out:
     """Add the teacher of a run of these settings, unless it is trained; return its folder."""
     if block.teacher is None:
         raise ValueError(
-            "the grid names no teacher, which a positive objective.kd or objective.fa needs: name "
+            "the grid names no teacher, which objective.kd and objective.fa need: name "
             "a configuration or the folder of a finished run, for example --teacher digits-teacher."
         )
     if (Path(block.teacher) / "run.json").is_file():
@@ -184,8 +185,8 @@ def _add_teacher(runs: dict[Path, GridRun], block: Block, chosen: Settings, out:
     settings = data | _of_role(chosen, "teacher.")
     if load_config(block.teacher, _overrides(settings)).objective.needs_teacher:
         raise ValueError(
-            f"{block.teacher} is no teacher, since it needs one itself (objective.kd or "
-            f"objective.fa is positive); take one trained by labels alone, such as digits-teacher."
+            f"{block.teacher} is not a teacher, since it needs one itself (by objective.kd or "
+            f"objective.fa); take one trained by labels alone, such as digits-teacher."
         )
     return _add(runs, Block(config=block.teacher), settings, out)
 
@@ -206,9 +207,23 @@ def _name(config: str, chosen: Settings) -> str:
     for key, value in chosen.items():
         role, own = split_role(key)
         if own not in PLACES:
-            last = own.rpartition(".")[2]
-            words.append(role.replace(".", "-") + (f"{last}={value}" if "." in own else value))
+            setting = f"{_short(own)}={value}" if "." in own else value
+            words.append(role.replace(".", "-") + setting)
     return re.sub(r"[^\w.=+-]+", "_", "-".join(words))
+
+
+def _short(key: str) -> str:
+    """Return the shortest end of a setting's name that no other setting has.
+
+    Examples
+    --------
+    >>> _short("run.seed"), _short("objective.fa.weight")
+    ('seed', 'fa.weight')
+    """
+    parts, others = key.split("."), [name.split(".") for name in setting_names(Config)]
+    sizes = range(1, len(parts))
+    unique = (n for n in sizes if sum(other[-n:] == parts[-n:] for other in others) <= 1)
+    return ".".join(parts[-next(unique, len(parts)) :])
 
 
 def _depth(run: GridRun, runs: Mapping[Path, GridRun]) -> int:

@@ -9,15 +9,13 @@ from pathlib import Path
 from pydantic import Field
 
 from faqd_train.config.files import (
-    Table,
-    check_table,
-    nearest,
     opening_comment,
     packaged_configs,
     read_toml,
     split_override,
 )
 from faqd_train.config.section import Section
+from faqd_train.config.tables import Table, check_table, nearest
 
 # Before a key: the setting is not the run's own but that of the run which it starts from, or of
 # its teacher.

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from faqd_train.config.networks import ModelConfig, QuantizationConfig
+from faqd_train.config.networks import FactoryConfig, ModelConfig, PreActResNetConfig
+from faqd_train.config.quantization import QuantizationConfig
 from faqd_train.data import Description
 from faqd_train.networks.resnet import preact_resnet
 from faqd_train.quantization.activations import QuantizedActivation, ReleasedActivation
@@ -45,17 +46,18 @@ def build_network(
     ValueError
         If the factory, its network or ``initial`` do not fit.
     """
-    network = (
-        preact_resnet(
+    if isinstance(model, FactoryConfig):
+        network = foreign_network(model.factory, model.options, shape, generator)
+    elif isinstance(model, PreActResNetConfig):
+        network = preact_resnet(
             model,
             in_channels=shape.channels,
             classes=shape.classes,
             side=shape.side,
             generator=generator,
         )
-        if model.factory is None
-        else foreign_network(model.factory, model.options, shape, generator)
-    )
+    else:
+        raise ValueError(f"model.kind {model.kind!r} cannot be built yet; take 'preact-resnet'.")
     if initial is not None:
         _take_up_weights(network, initial)
     quantize_as_configured(network, quantization)

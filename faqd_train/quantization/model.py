@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from torch import nn
 from torch.nn.utils import parametrize
 
-from faqd_train.config.networks import (
+from faqd_train.config.quantization import (
     FLOAT_BITS,
     RELEASED_BITS,
     ActivationRule,
@@ -73,9 +73,10 @@ def quantize_model(
     Examples
     --------
     >>> import torch
-    >>> from faqd_train.networks.resnet import ModelConfig, preact_resnet
+    >>> from faqd_train.networks.resnet import PreActResNetConfig, preact_resnet
     >>> generator = torch.Generator().manual_seed(0)
-    >>> model = preact_resnet(ModelConfig(), in_channels=1, classes=10, generator=generator)
+    >>> config = PreActResNetConfig()
+    >>> model = preact_resnet(config, in_channels=1, classes=10, generator=generator)
     >>> model = quantize_model(model, 1, 4, keep_float=["classifier"])
     >>> len(model.stem[0].weight.unique()), model.stem[2]
     (2, QuantizedActivation(bits=4))
@@ -114,17 +115,10 @@ def quantize_model(
 
 def quantize_as_configured(model: nn.Module, config: QuantizationConfig) -> nn.Module:
     """Quantize a float network in place as a configuration says: see `quantize_model`."""
-    return quantize_model(
-        model,
-        config.weight_bits,
-        config.activation_bits,
-        keep_float=config.keep_float,
-        first=config.first,
-        last=config.last,
-        projection=config.projection,
-        per_channel=config.per_channel,
-        activation_rule=config.activation_rule,
-    )
+    rules = {} if config.weights is None else config.weights.model_dump(exclude={"bits", "blend"})
+    if config.activations is not None:
+        rules["activation_rule"] = config.activations.rule
+    return quantize_model(model, config.weight_bits, config.activation_bits, **rules)
 
 
 def is_quantized(model: nn.Module) -> bool:

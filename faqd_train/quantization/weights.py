@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from faqd_train.config.networks import Projection
+from faqd_train.config.quantization import Projection
 from faqd_train.quantization.exact_step import exact_step
 from faqd_train.quantization.released import RELEASED
 

@@ -40,8 +40,8 @@ def inputs_key(config: Config) -> Hashable:
     images = config.data.model_copy(update={"labels": True})  # are not among the inputs
     run = config.run
     # What is folded, and whether in bfloat16, depends on the maps that are needed.
-    folded = (config.objective.teacher_tapped, run.teacher_tolerance) if run.teacher_folded else ()
-    return images, run.teacher_precision, run.channels_last, run.compile, folded
+    folded = config.objective.teacher_tapped if run.teacher.folded else ()
+    return images, run.teacher, run.channels_last, run.compile, folded
 
 
 def batches_key(config: Config) -> Hashable:

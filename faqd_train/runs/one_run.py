@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from faqd_train import data
+from faqd_train.config.migration import recorded_config
 from faqd_train.config.schema import Config
 from faqd_train.networks.adapters import make_adapters
 from faqd_train.networks.building import build_network
@@ -87,7 +88,7 @@ def train_in(
         make = partial(make_teacher_pass, guide.network, config, calibration)
         teacher_pass = common.once(("pass", teacher, seen), lambda: common.enter_context(make()))
     labels = None
-    if objective.label > 0:
+    if objective.label is not None:
         labels = data.load_labels(config.data, "train")[: config.data.limit].to(device)
     validation = common.once(
         ("validation", seen), lambda: data.load_images(config.data, "validation").to(device)
@@ -106,7 +107,7 @@ def train_in(
         initial=start.network if start else None,
     )
     adapters = None
-    if guide and objective.fa > 0:
+    if guide and objective.fa is not None:
         sample = prepare(validation[:1]).cpu()  # the generators draw there
         adapters = make_adapters(
             network,
@@ -114,7 +115,7 @@ def train_in(
             sample,
             objective.taps,
             streams.adapters,
-            teacher_taps=objective.teacher_taps,
+            teacher_taps=objective.teacher_tapped,
         )
         adapters.to(device)
     calibrate(network.to(device), prepare(images[: config.quantization.calibration_images]))
@@ -125,9 +126,7 @@ def train_in(
             save_features(
                 out / FEATURES.format(moment=moment),
                 student=capture_features(network, inputs, objective.taps, adapters=adapters),
-                teacher=capture_features(
-                    guide.network, inputs, objective.teacher_taps or objective.taps
-                ),
+                teacher=capture_features(guide.network, inputs, objective.teacher_tapped),
             )
 
     def end_epoch(epoch: Epoch) -> None:
@@ -153,7 +152,7 @@ def train_in(
         resume,
         config.run.checkpoint_steps,
         place=place(device, distributed.process_count()),
-        defaults={"config": Config().settings()},
+        upgrade=_upgrade,
     )
     state = yield from training(
         network,
@@ -187,6 +186,11 @@ def train_in(
         remove_checkpoints(out)
     distributed.wait_for_all()
     return read_record(out / RECORD)
+
+
+def _upgrade(identity: Record) -> Record:
+    """Return the identity in a checkpoint of any version with the present settings."""
+    return identity | {"config": recorded_config(identity["config"]).settings()}
 
 
 def _load_teacher(folder: Path, config: Config, device: torch.device) -> Run:

@@ -116,8 +116,8 @@ def run_together(
 
     Students that see the same batches share the teacher's pass over each: those of one
     ``run.data_seed`` (or ``run.seed``) and batch size, whose settings of ``data`` (but for
-    ``labels``), ``run.teacher_precision``, ``run.channels_last``, ``run.compile``, and with a
-    folded teacher its tolerance and taps are the same. Their bits, objectives and whatever else
+    ``labels``), ``run.teacher``, ``run.channels_last``, ``run.compile``, and with a folded teacher
+    its taps are the same. Their bits, objectives and whatever else
     may differ. The others have passes of their own.
 
     Parameters

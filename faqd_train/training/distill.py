@@ -31,7 +31,7 @@ def distill(
     Parameters
     ----------
     teacher, student : nn.Module
-        With modules named as in ``taps`` and ``teacher_taps`` of ``config.objective``. A float
+        With modules named as in ``taps`` and ``teacher_taps`` of ``config.objective.fa``. A float
         student is first quantized and calibrated as ``config.quantization`` says; one that is
         quantized already, by `quantize_model`, stays so. The teacher is not trained. Both end in
         evaluation mode.
@@ -40,7 +40,7 @@ def distill(
     config : Config
         Its quantization, objective, optimizer and run sections are used.
     labels : Tensor (N,), int64, optional
-        Needed if, and accepted only if, ``objective.label`` is positive.
+        Needed if, and accepted only if, there is an ``objective.label``.
     prepare : callable, optional
         ``prepare(images, generator)`` makes a batch the networks' input; the generator is for
         augmentation.
@@ -84,7 +84,7 @@ def distill(
         quantize_as_configured(student, config.quantization)
         calibrate(student, prepare(images[: config.quantization.calibration_images], None))
     adapters = None
-    if config.objective.fa > 0:
+    if config.objective.fa is not None:
         sample = prepare(images[:2], None)
         adapters = make_adapters(
             student,
@@ -92,7 +92,7 @@ def distill(
             sample,
             config.objective.taps,
             streams.adapters,
-            teacher_taps=config.objective.teacher_taps,
+            teacher_taps=config.objective.teacher_tapped,
         )
     state = fit(
         student,

@@ -66,7 +66,7 @@ def fit(
     adapters : nn.ModuleList, optional
         Needed for fa: one a tap, trained with the student.
     labels : Tensor (N,), int64, optional
-        Needed if, and accepted only if, the label weight is positive.
+        Needed if, and accepted only if, there is a label term.
     validate : callable, optional
         Gives an accuracy to report after each epoch, and to choose the best one by.
     on_epoch : callable, optional
@@ -139,9 +139,9 @@ def training(
     """
     objective, epochs, device = config.objective, config.optimizer.epochs, images.device
     check_teacher(teacher, objective)
-    check_needed("adapters", adapters, objective.fa, "objective.fa")
-    check_needed("labels", labels, objective.label, "objective.label")
-    pairs = objective.tap_pairs if objective.fa > 0 else ()
+    check_needed("adapters", adapters, objective.fa is not None, "objective.fa")
+    check_needed("labels", labels, objective.label is not None, "objective.label")
+    pairs = objective.tap_pairs
     taps = tuple(tap for tap, _ in pairs)
     distributed.check_parts(len(images), config.optimizer.batch_size)
     layout = memory_format(config.run.channels_last)
@@ -159,7 +159,7 @@ def training(
     with tapped(student, taps) as student_maps:
         if teacher:
             teacher.tap(objective.teacher_tapped)
-        to_logits = objective.kd + objective.label > 0  # FA alone does not reach the classifier
+        to_logits = set(objective.weights) != {"fa"}  # FA alone does not reach the classifier
         together = WithAdapters(student, adapters, student_maps, taps, to_logits)
         trained = distributed.parallel(together, all_used=to_logits)
 

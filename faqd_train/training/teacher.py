@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from faqd_train.config.schema import Config
+from faqd_train.config.schema import Config, FoldedTeacherConfig
 from faqd_train.networks.folding import InferenceCopy, inference_copy
 from faqd_train.networks.precision import running_in, widened
 from faqd_train.networks.taps import tapped
@@ -116,15 +116,15 @@ def make_teacher_pass(
     ``sample`` makes a batch of `CALIBRATION_IMAGES` as the network takes them, not augmented. It
     is called only for a copy, which is measured on it.
     """
-    run, precision = config.run, config.run.teacher_precision
-    if not run.teacher_folded:
+    run, precision = config.run, config.run.teacher.precision
+    if not isinstance(run.teacher, FoldedTeacherConfig):
         return TeacherPass(network, precision, _compiling(network, run.compile))
     copied = inference_copy(
         network,
         sample(),
         config.objective.teacher_tapped,
         precision=precision,
-        tolerance=run.teacher_tolerance,
+        tolerance=run.teacher.tolerance,
     )
     compiling = _compiling(copied.network, run.compile)
     return TeacherPass(copied.network, copied.precision, compiling, copied)
