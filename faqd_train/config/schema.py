@@ -217,6 +217,8 @@ class RunConfig(Section):
     # Both networks' passes in training by torch.compile: equal to rounding, after a minute of
     # compiling. On a CPU it needs a C++ compiler.
     compile: bool = False
+    # Teacher and student each as one CUDA graph, the students of one teacher side by side.
+    cuda_graph: bool = False
     tensorboard: bool = False  # curves for TensorBoard, beside metrics.jsonl
     checkpoint_steps: int = Field(default=0, ge=0)  # within epochs; 0: at their ends alone
     capture: int = Field(default=0, ge=0)  # validation images whose maps are saved before and after

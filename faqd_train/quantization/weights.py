@@ -43,7 +43,7 @@ def project_weights(weights: Tensor, bits: int, *, per_channel: bool = False) ->
     tensor([ 0.8750, -0.8750,  0.0000,  0.0000])
     """
     rows = as_rows(weights, per_channel)
-    return _on_levels(rows, fitted_step(rows, bits), bits).view_as(weights)
+    return on_levels(rows, fitted_step(rows, bits), bits).view_as(weights)
 
 
 @torch.no_grad()
@@ -95,7 +95,8 @@ def as_rows(weights: Tensor, per_channel: bool) -> Tensor:
     return weights.flatten(1) if per_channel else weights.reshape(1, -1)
 
 
-def _on_levels(rows: Tensor, step: Tensor, bits: int) -> Tensor:
+def on_levels(rows: Tensor, step: Tensor, bits: int) -> Tensor:
+    """Return the nearest level of each weight."""
     return (step * _codes(rows.double(), step, bits)).to(rows.dtype) + 0.0  # −0 + 0 is 0
 
 
@@ -169,7 +170,10 @@ class QuantizedWeight(nn.Module):
 
     def forward(self, weights: Tensor) -> Tensor:
         """Project; differentiable by the straight-through estimator."""
-        projected = self._project(weights.detach()) if self.ready is None else self.ready
+        if self.ready is None or not self.training:
+            projected = self._project(weights.detach())
+        else:
+            projected = self.ready
         if self.training:
             self.projected = projected
         return _straight_through(weights, projected)
@@ -183,7 +187,7 @@ class QuantizedWeight(nn.Module):
         rows = as_rows(weights, self.per_channel)
         if self.training:  # evaluation takes the step as training left it
             self.step.copy_(lloyd_step(rows, self.bits, self.step, LLOYD_ITERATIONS))
-        return _on_levels(rows, self.step, self.bits).view_as(weights)
+        return on_levels(rows, self.step, self.bits).view_as(weights)
 
 
 def project_together(network: nn.Module) -> None:
@@ -208,7 +212,7 @@ def _make_ready(network: nn.Module, _inputs: Any) -> None:
                 groups[key].append((quantizer, weights, rows))
     for (_, bits, *_), group in groups.items():
         together = torch.cat([rows for *_, rows in group])
-        projected = _on_levels(together, fitted_step(together, bits), bits)
+        projected = on_levels(together, fitted_step(together, bits), bits)
         parts = torch.split(projected, [len(rows) for *_, rows in group])
         for (quantizer, weights, _), part in zip(group, parts, strict=True):
             quantizer.ready = part.view_as(weights)

@@ -102,28 +102,3 @@ def affinity_term(
         device=student.device,
     )
     return ffa_loss(student, teacher, order=config.order, probes=part_of(probes), check=False)
-
-
-def check_teacher(teacher: object | None, objective: ObjectiveConfig) -> None:
-    """Refuse a missing teacher, and one that no term would ask (ValueError)."""
-    check_needed("teacher", teacher, objective.kd + objective.fa, "objective.kd or objective.fa")
-
-
-def check_needed(what: str, value: object | None, weight: float, name: str) -> None:
-    """Refuse a missing value that a positive weight needs, and one that nothing uses (ValueError).
-
-    Examples
-    --------
-    >>> check_needed("labels", None, 1.0, "objective.label")
-    Traceback (most recent call last):
-        ...
-    ValueError: labels is None, which a positive objective.label needs: give it or set that to 0.
-    """
-    if weight > 0 and value is None:
-        raise ValueError(
-            f"{what} is None, which a positive {name} needs: give it or set that to 0."
-        )
-    if weight == 0 and value is not None:
-        raise ValueError(
-            f"{what} is given, but nothing uses it: leave it out or make {name} positive."
-        )

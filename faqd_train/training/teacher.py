@@ -15,6 +15,7 @@ from faqd_train.networks.folding import InferenceCopy, inference_copy
 from faqd_train.networks.precision import running_in, widened
 from faqd_train.networks.taps import tapped
 from faqd_train.training.compiling import Context, compiled
+from faqd_train.training.graphs import GraphedFunction
 
 CALIBRATION_IMAGES = 100  # on which a copy of the teacher is measured
 
@@ -34,6 +35,8 @@ class TeacherPass:
         Makes the context in which it runs, by `compiled`.
     copied : InferenceCopy, optional
         Where the network is one of those, what was measured of it.
+    graphed : bool
+        Run it as a CUDA graph; an answer is then overwritten by the next one.
 
     Examples
     --------
@@ -52,12 +55,15 @@ class TeacherPass:
         precision: str = "float32",
         compiling: Context = nullcontext,
         copied: InferenceCopy | None = None,
+        *,
+        graphed: bool = False,
     ) -> None:
         self._network, self._precision, self._compiling = network.eval(), precision, compiling
-        self._copied = copied
+        self._copied, self._wants_graph = copied, graphed
+        self._graphed = GraphedFunction(self._answer) if graphed else None
         self._taps = ExitStack()
         self._maps: dict[str, dict[str, Tensor]] = {}  # by tap, the dictionary it refills
-        self._asked: Hashable = None
+        self._batch_key: Hashable = None
         self._answers: Answers | None = None
 
     def __enter__(self) -> Self:
@@ -73,9 +79,10 @@ class TeacherPass:
             maps = self._taps.enter_context(tapped(self._network, new))
             self._maps |= dict.fromkeys(new, maps)
             self._answers = None  # lack the new maps
+            self._graphed = GraphedFunction(self._answer) if self._wants_graph else None
 
-    def told(self) -> dict[str, Any]:
-        """Say, for a run's record, how the teacher answers: its precision, and a copy's errors.
+    def describe(self) -> dict[str, Any]:
+        """Return for a run's record how the teacher answers: its precision, and a copy's errors.
 
         Errors are those of `inference_copy`, by tap and of the logits, None if they are not finite;
         ``refused`` has those for which bfloat16 was not taken.
@@ -91,21 +98,29 @@ class TeacherPass:
             {"refused": refused} if refused else {}
         )
 
-    def __call__(self, inputs: Tensor, asked: Hashable) -> Answers:
-        """Return logits, in float32 or wider, and maps; those remembered if ``asked`` is the same.
+    def __call__(self, inputs: Tensor, batch_key: Hashable) -> Answers:
+        """Return logits, in float32 or wider, and maps; those remembered if the key is the same.
 
-        ``asked`` says which batch it is: equal values promise equal inputs, without a look at
+        ``batch_key`` says which batch it is: equal keys promise equal inputs, without a look at
         them, for which the host would wait for the device.
         """
-        if self._answers is None or asked != self._asked:
+        if self._answers is None or batch_key != self._batch_key:
             self._answers = None  # frees the memory before the next are made
-            # Tensors of inference mode would not tell that a module overwrites them (taps).
-            with torch.no_grad(), running_in(self._precision, inputs.device), self._compiling():
-                logits = self._network(inputs)
-            # Copies of the dictionaries: others, who capture maps, may run the network meanwhile.
-            maps = {name: maps[name] for name, maps in self._maps.items()}
-            self._asked, self._answers = asked, (widened(logits), maps)
+            if self._graphed:
+                self._answers = self._graphed(inputs)
+                self._graphed.join()
+            else:
+                self._answers = self._answer(inputs)
+            self._batch_key = batch_key
         return self._answers
+
+    def _answer(self, inputs: Tensor) -> Answers:
+        # Tensors of inference mode would not tell that a module overwrites them (taps).
+        with torch.no_grad(), running_in(self._precision, inputs.device), self._compiling():
+            logits = self._network(inputs)
+        # Copies of the dictionaries: others, who capture maps, may run the network meanwhile.
+        maps = {name: maps[name] for name, maps in self._maps.items()}
+        return widened(logits), maps
 
 
 def make_teacher_pass(
@@ -118,7 +133,8 @@ def make_teacher_pass(
     """
     run, precision = config.run, config.run.teacher_precision
     if not run.teacher_folded:
-        return TeacherPass(network, precision, _compiling(network, run.compile))
+        compiling = _compiling(network, run.compile)
+        return TeacherPass(network, precision, compiling, graphed=run.cuda_graph)
     copied = inference_copy(
         network,
         sample(),
@@ -127,7 +143,7 @@ def make_teacher_pass(
         tolerance=run.teacher_tolerance,
     )
     compiling = _compiling(copied.network, run.compile)
-    return TeacherPass(copied.network, copied.precision, compiling, copied)
+    return TeacherPass(copied.network, copied.precision, compiling, copied, graphed=run.cuda_graph)
 
 
 def _compiling(network: nn.Module, wanted: bool) -> Context:
