@@ -96,6 +96,7 @@ class ObjectiveConfig(Section):
     fa_method: Literal["exact", "ffa"] = "exact"
     order: Annotated[Literal[1, 2], Whole] = 2
     k: Count | None = Field(default_factory=lambda given: 15 if _is_fast(given) else None)
+    gradient: Literal["paper", "one-sided"] = "paper"  # of FFA: that of its value, or N1's
     law: Law | None = Field(default_factory=lambda given: "gaussian" if _is_fast(given) else None)
     taps: tuple[str, ...] = ("stage1", "stage2", "stage3")  # the student's
     teacher_taps: tuple[str, ...] | None = None  # one for each of taps; None: of the same names
@@ -220,6 +221,7 @@ class RunConfig(Section):
     # Teacher and student each as one CUDA graph, the students of one teacher side by side.
     cuda_graph: bool = False
     tensorboard: bool = False  # curves for TensorBoard, beside metrics.jsonl
+    checkpoint_epochs: Count = 1  # a checkpoint after each so many epochs
     checkpoint_steps: int = Field(default=0, ge=0)  # within epochs; 0: at their ends alone
     capture: int = Field(default=0, ge=0)  # validation images whose maps are saved before and after
     capture_epochs: tuple[Count, ...] = ()  # after these epochs, too

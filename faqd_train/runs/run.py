@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -156,6 +157,7 @@ def run_together(
     teacher: Path | None,
     resume: bool = False,
     device: str = "cpu",
+    time_budget: float | None = None,
 ) -> dict[Path, Record | Exception]:
     """Train students of one teacher side by side, a step of each in turn.
 
@@ -171,6 +173,8 @@ def run_together(
         A configuration for each folder to write.
     teacher, resume, device
         As in `run_experiment`, for all of them.
+    time_budget : float, optional
+        Seconds, after which all of them stop as at a signal, with their states saved.
 
     Returns
     -------
@@ -187,7 +191,8 @@ def run_together(
     kept = (TrainingDiverged, Interrupted, ValueError, OSError)
     results: dict[Path, Record | Exception] = {}
     live: dict[Path, _OpenRun] = {}
-    with _setting(device, teacher, resume=resume, overwrite=False) as setting:
+    end = None if time_budget is None else time.monotonic() + time_budget
+    with _setting(device, teacher, resume=resume, overwrite=False, end=end) as setting:
         try:
             for out, config in runs.items():
                 try:
@@ -214,14 +219,24 @@ def run_together(
 
 @contextmanager
 def _setting(
-    device: str, teacher_run: Path | None, *, resume: bool, overwrite: bool
+    device: str,
+    teacher_run: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    end: float | None = None,
 ) -> Iterator[Setting]:
     with (
         deferred_signals() as stop,
         distributed.processes(find_device(device)) as own_device,
         RunCache() as cache,
     ):
-        yield Setting(own_device, teacher_run, resume, overwrite, cache, stop)
+        asked = stop if end is None else partial(_stop_at, end, stop)
+        yield Setting(own_device, teacher_run, resume, overwrite, cache, asked)
+
+
+def _stop_at(end: float, stop: Stop) -> str | None:
+    return stop() or ("the end of the time budget" if time.monotonic() > end else None)
 
 
 class _OpenRun:
@@ -306,6 +321,7 @@ class _OpenRun:
             out,
             self._identity,
             setting.resume,
+            config.run.checkpoint_epochs,
             config.run.checkpoint_steps,
             place=place(setting.device, distributed.process_count()),
             defaults={"config": Config().settings()},

@@ -97,8 +97,8 @@ def distill(
             streams.adapters,
             teacher_taps=config.objective.teacher_taps,
         )
-    sample = partial(prepare, images[:CALIBRATION_IMAGES], None)
-    with make_teacher_pass(teacher, config, sample) as teacher_pass:
+    batch = partial(prepare, images[:CALIBRATION_IMAGES], None)
+    with make_teacher_pass(teacher, config, batch) as teacher_pass:
         task = Task(
             student,
             images,

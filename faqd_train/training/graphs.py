@@ -9,9 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from faqd_train.training.distributed import process_count
+
 WARM_UP = 3  # calls before the capture, in which memory, algorithms and compiled code are found
 
 Result = Any  # tensors, in whatever nesting
+
+
+def check_graphs(wanted: bool, device: torch.device) -> None:
+    """Refuse CUDA graphs on another device, and among several processes (ValueError)."""
+    if wanted and (device.type != "cuda" or process_count() > 1):
+        raise ValueError(
+            f"run.cuda_graph is true on {device.type} with {process_count()} processes; one "
+            f"process on a CUDA device is accepted: set run.cuda_graph=false, or start one there."
+        )
 
 
 class GraphedFunction:
@@ -36,7 +47,7 @@ class GraphedFunction:
         self, function: Callable[..., Result], generators: Sequence[torch.Generator] = ()
     ) -> None:
         self._function, self._generators = function, generators
-        self._stream = torch.cuda.Stream()
+        self._stream: torch.cuda.Stream = torch.cuda.Stream(device=None)
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: list[Tensor] = []

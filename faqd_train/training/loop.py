@@ -22,7 +22,7 @@ from faqd_train.training import distributed
 from faqd_train.training.checkpoints import Checkpoints
 from faqd_train.training.compiling import Context, compiled
 from faqd_train.training.divergence import CHECK_EVERY, Guard, stop_unless_finite
-from faqd_train.training.graphs import GraphedFunction
+from faqd_train.training.graphs import GraphedFunction, check_graphs
 from faqd_train.training.objective import objective_terms, weighted_sum
 from faqd_train.training.optimizer import (
     gradient_norm,
@@ -57,6 +57,7 @@ class Training:
     def __init__(self, task: Task, config: Config, checkpoints: Checkpoints | None = None) -> None:
         objective, student, device = config.objective, task.student, task.images.device
         task.check(objective)
+        check_graphs(config.run.cuda_graph, device)
         distributed.check_parts(len(task.images), config.optimizer.batch_size)
         self.task, self.config, self.checkpoints = task, config, checkpoints
         self._device, self._layout = device, memory_format(config.run.channels_last)
@@ -183,16 +184,18 @@ class Training:
         # once, which batch of it, and the augmentation's numbers.
         drawn = None if augment is None else augment.get_state().numpy().tobytes()
         batch_key = self._order_sha256, len(self._batches[0]), self.state.batches, drawn
-        # Several processes augment the whole batch alike, and each keeps its part.
-        inputs = distributed.part_of(self.task.prepare(self.task.images[batch], augment))
-        inputs = inputs.contiguous(memory_format=self._layout)
-        tensors = [inputs]
-        if self.task.labels is not None:
-            tensors.append(self.task.labels[distributed.part_of(batch)])
-        if self.task.teacher:
-            logits, maps = self.task.teacher(inputs, batch_key)
-            tensors += [logits, *(maps[other] for _, other in self._pairs)]
-        return tensors
+        labels = self.task.labels
+        tail = [] if labels is None else [labels[distributed.part_of(batch)]]
+
+        def prepare() -> Tensor:
+            # Several processes augment the whole batch alike, and each keeps its part.
+            inputs = distributed.part_of(self.task.prepare(self.task.images[batch], augment))
+            return inputs.contiguous(memory_format=self._layout)
+
+        if self.task.teacher is None:
+            return [prepare(), *tail]
+        inputs, (logits, maps) = self.task.teacher(batch_key, prepare, augment)
+        return [inputs, *tail, logits, *(maps[other] for _, other in self._pairs)]
 
     def _update(self, *tensors: Tensor) -> None:
         """Take one step of the optimizer: static shapes, and no question to the device."""
@@ -323,7 +326,8 @@ def advance(
         on_epoch(epoch)
     reason = distributed.agree(stop(), training.steps, training.task.images.device)
     # Saved after on_epoch: what is reported but not saved is done again, and reported again.
-    if epoch or reason or (training.checkpoints and training.checkpoints.due(training.position[1])):
+    due = training.checkpoints is not None and training.checkpoints.due(*training.position)
+    if due or reason or training.is_done:
         training.save()
     if reason and not training.is_done:
         raise Interrupted("{} came in epoch {}, step {}".format(reason, *training.position))

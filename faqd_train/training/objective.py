@@ -101,4 +101,11 @@ def affinity_term(
         dtype=quick_dtype(student, teacher),
         device=student.device,
     )
-    return ffa_loss(student, teacher, order=config.order, probes=part_of(probes), check=False)
+    return ffa_loss(
+        student,
+        teacher,
+        order=config.order,
+        probes=part_of(probes),
+        gradient=config.gradient,
+        check=False,
+    )

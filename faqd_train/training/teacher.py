@@ -43,8 +43,8 @@ class TeacherPass:
     >>> network = nn.Sequential(nn.Flatten(), nn.ReLU())
     >>> with TeacherPass(network) as teacher:
     ...     teacher.tap(["0"])
-    ...     logits, maps = teacher(torch.tensor([[-1.0, 2.0]]), "first batch")
-    ...     again, _ = teacher(torch.tensor([[-1.0, 2.0]]), "first batch")
+    ...     _, (logits, maps) = teacher("first batch", lambda: torch.tensor([[-1.0, 2.0]]), None)
+    ...     _, (again, _) = teacher("first batch", lambda: torch.tensor([[-1.0, 2.0]]), None)
     >>> logits, maps["0"], again is logits
     (tensor([[0., 2.]]), tensor([[-1.,  2.]]), True)
     """
@@ -64,6 +64,8 @@ class TeacherPass:
         self._taps = ExitStack()
         self._maps: dict[str, dict[str, Tensor]] = {}  # by tap, the dictionary it refills
         self._batch_key: Hashable = None
+        self._inputs = torch.empty(0)
+        self._augment: Tensor | None = None  # the generator's state after they were made
         self._answers: Answers | None = None
 
     def __enter__(self) -> Self:
@@ -98,21 +100,34 @@ class TeacherPass:
             {"refused": refused} if refused else {}
         )
 
-    def __call__(self, inputs: Tensor, batch_key: Hashable) -> Answers:
-        """Return logits, in float32 or wider, and maps; those remembered if the key is the same.
+    def __call__(
+        self, batch_key: Hashable, prepare: Callable[[], Tensor], augment: torch.Generator | None
+    ) -> tuple[Tensor, Answers]:
+        """Return a batch's inputs, and logits in float32 or wider and maps for them.
 
-        ``batch_key`` says which batch it is: equal keys promise equal inputs, without a look at
-        them, for which the host would wait for the device.
+        Parameters
+        ----------
+        batch_key : hashable
+            Says which batch it is. Equal keys promise equal inputs, without a look at them, for
+            which the host would wait for the device: those remembered are returned.
+        prepare : callable
+            Makes the inputs, drawing from ``augment``.
+        augment : torch.Generator, optional
+            Left as `prepare` would leave it, where that is not called.
         """
         if self._answers is None or batch_key != self._batch_key:
             self._answers = None  # frees the memory before the next are made
+            self._inputs = prepare()
+            self._augment = None if augment is None else augment.get_state()
             if self._graphed:
-                self._answers = self._graphed(inputs)
+                self._answers = self._graphed(self._inputs)
                 self._graphed.join()
             else:
-                self._answers = self._answer(inputs)
+                self._answers = self._answer(self._inputs)
             self._batch_key = batch_key
-        return self._answers
+        elif augment is not None and self._augment is not None:
+            augment.set_state(self._augment)
+        return self._inputs, self._answers
 
     def _answer(self, inputs: Tensor) -> Answers:
         # Tensors of inference mode would not tell that a module overwrites them (taps).
