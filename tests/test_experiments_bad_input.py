@@ -115,6 +115,10 @@ CONTRADICTIONS = [
     (["objective.fa.taps=[]"], "objective.fa.taps is []; tuple should have at least 1 item"),
     (["objective.fa.taps=['a', 'a']"], "objective.fa.taps is ['a', 'a']; each of the student's"),
     (["objective.fa.teacher_taps=['stage1']"], "FA compares them in pairs: name equally many"),
+    (
+        ["objective.fa.order=1", "objective.fa.probes={k=5, gradient='one-sided'}"],
+        "objective.fa.probes.gradient is 'one-sided' with objective.fa.order 1",
+    ),
     (["run.capture_epochs=[1]"], "run.capture_epochs is [1] with run.capture 0; a number"),
     (["run.capture=3", "run.capture_epochs=[999]"], "run.capture_epochs holds 999; epochs from 1"),
     (["method=kd", "run.capture=3"], "run.capture is 3 with objective.fa none"),

@@ -181,7 +181,6 @@ SETTLED = [
     ("method", "order", "law", "loss"),
     [
         ("ffa5", 1, "sphere", "kl"),
-        ("ffa5-one-sided", 1, "sphere", "kl"),
         ("fa", 1, None, "kl"),
         ("kd", None, None, "kl"),
         ("supervised", None, None, None),

@@ -369,23 +369,30 @@ def test_direct_path_takes_any_number_of_blocks_and_pieces(side, monkeypatch):
 
 @pytest.mark.parametrize("side", [2, 4])
 @pytest.mark.parametrize("name", ["gram", "direct", "projected"])
-def test_compiled_operators_tell_the_shapes_of_what_they_return(name, side):
+@pytest.mark.parametrize("static", [False, True])
+def test_compiled_operators_tell_the_shapes_of_what_they_return(name, side, static):
     student, teacher = torch.randn(2, 2, 3, side, side, generator=torch.Generator().manual_seed(0))
     z = torch.ones(side**2, 3) if name == "projected" else None
     operator = torch.ops.faqd.affinity_values.default
-    torch.library.opcheck(operator, (student, teacher, z, name, 2), test_utils="test_faketensor")
+    arguments = student, teacher, z, name, 2, False, static
+    torch.library.opcheck(operator, arguments, test_utils="test_faketensor")
 
 
 # torch.compile itself makes an instance of the autograd function, which torch deprecates.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("order", [1, 2, "one-sided"])
 @pytest.mark.parametrize("probes", [False, True])
 @pytest.mark.parametrize("sizes", ["fixed", "open"])
-def test_losses_compile_without_a_graph_break(order, probes, sizes):
+def test_losses_compile_without_a_graph_break(static, order, probes, sizes, monkeypatch):
+    monkeypatch.setattr(losses, "is_static", lambda _: static)
+    if order == "one-sided" and not probes:
+        pytest.skip("FA has one gradient")
     torch.compiler.reset()
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 2, 3, 4, 4, generator=generator)
-    options = {"order": order, "check": False}
+    options = {"check": False}
+    options |= {"gradient": order} if order == "one-sided" else {"order": order}
     if probes:
         options["probes"] = losses.sample_probes(16, 3, generator=generator).float()
     loss = partial(ffa_loss if probes else fa_loss, **options)

@@ -77,7 +77,7 @@ def test_an_own_file_may_build_on_a_packaged_one(tmp_path):
         (["run.teacher.folded=true", "run.teacher.tolerance=0.1", "run.teacher.folded=false"], []),
         (
             [*FACTORY, "model.kind=resnet"],
-            ["model.kind=resnet", "model.depth=20", "model.widths=[16, 32, 64]"],
+            ["model.kind=resnet", "model.depth=20"],
         ),
         (["model.kind=resnet", "model.shortcut=pad", "model.factory=a:b"], ["model.factory=a:b"]),
         (["model.init=a", "model.factory=a:b"], ["model.factory=a:b", "model.init=a"]),

@@ -70,8 +70,6 @@ class ResNetConfig(_Network):
     """Which network."""
     depth: Count = 20
     """Number of weighted layers: 6n + 2."""
-    widths: tuple[Count, Count, Count] = (16, 32, 64)
-    """Channels of each stage; the second and third halve the maps."""
     shortcut: Literal["conv", "pad"] = "conv"
     """Where the shape changes: a 1×1 convolution with norm, or zero padding."""
 

@@ -39,8 +39,8 @@ class ProbesConfig(Section):
     law: Law = "gaussian"
     """Law of the probes' entries."""
     gradient: Gradient = "paper"
-    """Gradient of the estimate itself (paper), or the unbiased one by probes on one side, of
-    less variance (one-sided)."""
+    """Of order 2: the gradient of the estimate (paper), or another with the same mean and less
+    noise (one-sided)."""
 
 
 class AffinityConfig(Section):
@@ -68,6 +68,15 @@ class AffinityConfig(Section):
             raise ValueError(
                 f"objective.fa.teacher_taps names {len(self.teacher_taps)} modules and "
                 f"objective.fa.taps {len(self.taps)}; FA compares them in pairs: name equally many"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gradient_is_unbiased(self) -> Self:
+        if self.order == 1 and self.probes is not None and self.probes.gradient == "one-sided":
+            raise ValueError(
+                "objective.fa.probes.gradient is 'one-sided' with objective.fa.order 1, for which "
+                "it would be biased: set it to paper, or the order to 2"
             )
         return self
 

@@ -108,10 +108,14 @@ class RunConfig(Section):
     compile: bool = False
     """torch.compile for both networks' passes in training: equal to rounding, after a minute of
     compiling. On a CPU it needs a C++ compiler."""
+    cuda_graph: bool = False
+    """Teacher and student each as one CUDA graph, the students of one teacher side by side."""
     tensorboard: bool = False
     """Curves for TensorBoard, beside metrics.jsonl."""
+    checkpoint_epochs: Count = 1
+    """Epochs between checkpoints."""
     checkpoint_steps: int = Field(default=0, ge=0)
-    """Steps between checkpoints within an epoch; 0: at its end only."""
+    """Steps between checkpoints within an epoch; 0: none."""
     capture: int = Field(default=0, ge=0)
     """Validation images whose maps are saved before and after training."""
     capture_epochs: tuple[Count, ...] = ()

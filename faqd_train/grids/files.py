@@ -24,9 +24,9 @@ ROLES = ("start.", "teacher.")
 PLACES = ("data.dir", "data.cache")
 
 _GRIDS = files("faqd_train.grids") / "presets"
-# A value: a bracketed list, a quoted string, or what holds no comma; or nothing, which is refused
+# A value: a list, a table, a quoted string, or what holds no comma; or nothing, which is refused
 # where the setting is read.
-_VALUES = re.compile(r"(?:^|,)\s*(\[[^]]*]|\"[^\"]*\"|'[^']*'|[^,]*?)\s*(?=,|$)")
+_VALUES = re.compile(r"(?:^|,)\s*(\[[^]]*]|\{[^}]*}|\"[^\"]*\"|'[^']*'|[^,]*?)\s*(?=,|$)")
 
 
 class Block(Section):
@@ -87,8 +87,8 @@ def split_setting(setting: str) -> tuple[str, list[str]]:
     --------
     >>> split_setting("model.widths=[4, 4, 8],[8, 8, 8]")
     ('model.widths', ['[4, 4, 8]', '[8, 8, 8]'])
-    >>> split_setting("start.bits=float")
-    ('start.bits', ['float'])
+    >>> split_setting("start.objective.fa.probes={k=1, law='sphere'},none")
+    ('start.objective.fa.probes', ["{k=1, law='sphere'}", 'none'])
     """
     role, rest = split_role(setting)
     key, text = split_override(rest)

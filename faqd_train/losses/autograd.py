@@ -17,10 +17,17 @@ from faqd_train.losses.forms import Form, accumulation_dtype, keeps_gap
 
 
 def compute_values(
-    student: Tensor, teacher: Tensor, probes: Tensor | None, name: str, order: int
+    student: Tensor,
+    teacher: Tensor,
+    probes: Tensor | None,
+    name: str,
+    order: int,
+    one_sided: bool,
+    static: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Compute values (B,) of FA or FFA of maps of one size, and what the gradient needs."""
-    return _pieces.forward(student, teacher, probes, Form(name, order))
+    compute = _pieces.static_forward if static else _pieces.forward
+    return compute(student, teacher, probes, Form(name, order, one_sided))
 
 
 def compute_gradient(
@@ -30,14 +37,19 @@ def compute_gradient(
     probes: Tensor | None,
     name: str,
     order: int,
+    one_sided: bool,
+    static: bool,
     trusted: Tensor,
     student_scale: Tensor,
     teacher_scale: Tensor,
     core: Tensor,
 ) -> Tensor:
     """Compute the gradient by the student of values weighted by ``outer`` (B,)."""
+    form = Form(name, order, one_sided)
+    if static:
+        return _pieces.static_backward(outer, student, teacher, probes, form, core)
     kept = Forward(outer, trusted, student_scale, teacher_scale, core)
-    return _pieces.backward(outer, student, teacher, probes, Form(name, order), kept)
+    return _pieces.backward(outer, student, teacher, probes, form, kept)
 
 
 _values_operator = torch.library.custom_op("faqd::affinity_values", compute_values, mutates_args=())
@@ -48,12 +60,19 @@ _gradient_operator = torch.library.custom_op(
 
 @_values_operator.register_fake
 def _(
-    student: Tensor, teacher: Tensor, probes: Tensor | None, name: str, _order: int
+    student: Tensor,
+    teacher: Tensor,
+    probes: Tensor | None,
+    name: str,
+    _order: int,
+    _one_sided: bool,
+    static: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, channels = student.shape[:2]
     n, both = student.shape[2] * student.shape[3], channels + teacher.shape[1]
     side = n if keeps_gap(n, both) else 0
-    dtype = _pieces.quick_dtype(student, teacher)
+    dtype = torch.float64 if static else _pieces.quick_dtype(student, teacher)
+    scale = 0 if static else (batch, 1, n)
     core = {
         "gram": (batch, channels, both),
         "direct": (batch, side, side),
@@ -61,9 +80,9 @@ def _(
     }[name]
     return (
         student.new_empty(batch, dtype=accumulation_dtype(student.device)),
-        student.new_empty(batch, dtype=torch.bool),
-        student.new_empty(batch, 1, n, dtype=dtype),
-        student.new_empty(batch, 1, n, dtype=dtype),
+        student.new_empty(0 if static else batch, dtype=torch.bool),
+        student.new_empty(scale, dtype=dtype),
+        student.new_empty(scale, dtype=dtype),
         student.new_empty(core, dtype=dtype),
     )
 
@@ -78,16 +97,20 @@ class _AffinityValues(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, probes: Tensor | None, name: str, order: int
+        ctx: Any,
+        student: Tensor,
+        teacher: Tensor,
+        probes: Tensor | None,
+        *options: Any,
     ) -> Tensor:
         compute = _values_operator if torch.compiler.is_compiling() else compute_values
-        values, *kept = compute(student, teacher, probes, name, order)
-        ctx.name, ctx.order = name, order
+        values, *kept = compute(student, teacher, probes, *options)
+        ctx.options = options
         ctx.save_for_backward(student, teacher, probes, *kept)
         return values
 
     @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         # once_differentiable would take the gradient for a constant, and say nothing.
         if torch.is_grad_enabled():
             raise RuntimeError(
@@ -96,13 +119,13 @@ class _AffinityValues(torch.autograd.Function):
             )
         compute = _gradient_operator if torch.compiler.is_compiling() else compute_gradient
         student, teacher, probes, *kept = ctx.saved_tensors
-        gradient = compute(outer, student, teacher, probes, ctx.name, ctx.order, *kept)
-        return gradient, None, None, None, None
+        gradient = compute(outer, student, teacher, probes, *ctx.options, *kept)
+        return gradient, *[None] * (2 + len(ctx.options))
 
 
 def affinity_values(
-    student: Tensor, teacher: Tensor, probes: Tensor | None, name: str, order: int
+    student: Tensor, teacher: Tensor, probes: Tensor | None, form: Form, *, static: bool
 ) -> Tensor:
     """Compute values (B,) of FA or FFA of maps of one size, differentiable by the student."""
     apply = cast(Callable[..., Tensor], _AffinityValues.apply)
-    return apply(student, teacher, probes, name, order)
+    return apply(student, teacher, probes, *form, static)

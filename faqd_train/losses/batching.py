@@ -6,6 +6,9 @@ or a gradient kept in between, which are large, new and out of the cache.
 
 All is computed in float32 unless a map is float64. A sample whose digits that does not give (§5)
 is done again with care: in float64, without squares of extreme norms, by the spectrum form.
+
+Off the CPU, choosing samples would make the host wait for the device. There the static path
+computes all samples with care, and branches on nothing that the device would have to be asked.
 """
 
 from __future__ import annotations
@@ -27,13 +30,60 @@ SAFE_EXPONENTS = {torch.float32: 100, torch.float64: 900}
 
 
 class Forward(NamedTuple):
-    """Values (B,) of the loss, in float64, and what `backward` needs."""
+    """Values (B,) of the loss, in float64, and what `backward` needs.
+
+    The static path leaves the verdicts and the scales empty.
+    """
 
     values: Tensor
     trusted: Tensor  # (B,), bool
     student_scale: Tensor  # (B, 1, N): 1/‖F_i‖, 0 at dead pixels
     teacher_scale: Tensor
     core: Tensor  # as in `_affinity.Totals`
+
+
+def is_static(device: torch.device) -> bool:
+    """Whether the static path is taken: on devices to be waited for, if they have float64."""
+    return device.type not in ("cpu", "mps")
+
+
+def static_forward(student: Tensor, teacher: Tensor, z: Tensor | None, form: Form) -> Forward:
+    """Compute `forward` without asking the device: no sample is treated by what it holds.
+
+    All is computed in float64, of well scaled unit pixels. What remains is Gram's cancellation,
+    an absolute error of the value of about u·s/N², at most 1e-15, with u = 2⁻⁵³.
+    """
+    x, y = unit_pixels(student.flatten(2))[0], unit_pixels(teacher.flatten(2))[0]
+    parts = _affinity.parts(x, y, _probes_of(z, slice(None), x.dtype), form)
+    values, _, core = _affinity.totals(parts, x.shape[-1], x.dtype, form)
+    values = values.clamp(min=0) / x.shape[-1] ** 2
+    verdicts = values.new_empty(0, dtype=torch.bool)
+    return Forward(values, verdicts, values.new_empty(0), values.new_empty(0), core)
+
+
+def static_backward(
+    outer: Tensor, student: Tensor, teacher: Tensor, z: Tensor | None, form: Form, core: Tensor
+) -> Tensor:
+    """Compute `backward` of `static_forward`, of which it needs the core."""
+    result = torch.empty_like(student, memory_format=layout_of(student))
+    x, norms = unit_pixels(student.flatten(2))
+    y = unit_pixels(teacher.flatten(2))[0] if _affinity.slope_reads_teacher(form, core) else x
+    probes = _probes_of(z, slice(None), x.dtype)
+    slope = _affinity.slope(x, y, probes, form, core, out=torch.empty_like(x))
+    _remove_radial(slope, x, torch.empty_like(x))
+    factor = _affinity.slope_factor(form, core) / x.shape[-1] ** 2
+    dead = norms == 0
+    slope.masked_fill_(dead, 0).mul_(factor * outer[:, None, None])
+    torch.div(slope, norms.masked_fill(dead, 1), out=result.flatten(2))
+    return result
+
+
+def unit_pixels(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x_i, 0 at dead pixels, and ‖F_i‖ (B, 1, N), in float64; float32's squares fit it."""
+    if pixels.dtype == torch.float64:
+        return careful_pixels(pixels)
+    norms = torch.linalg.vector_norm(pixels, dim=1, keepdim=True, dtype=torch.float64)
+    return pixels / norms.masked_fill(norms == 0, 1), norms
 
 
 def forward(student: Tensor, teacher: Tensor, z: Tensor | None, form: Form) -> Forward:

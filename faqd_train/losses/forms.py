@@ -26,6 +26,7 @@ class Form(NamedTuple):
 
     name: str
     order: int
+    one_sided: bool = False  # the gradient of the projected form, as in `affinity.ffa_loss`
 
 
 class Totals(NamedTuple):
@@ -89,7 +90,9 @@ def slope_reads_teacher(form: Form, core: Tensor) -> bool:
 
 def slope_factor(form: Form, core: Tensor) -> float:
     """Return by what `slope` has still to be multiplied."""
-    return form.order / core.shape[-1] if form.name == "projected" else 2 * form.order
+    if form.name != "projected":
+        return 2 * form.order
+    return (2 if form.one_sided else 1) * form.order / core.shape[-1]
 
 
 def slope(
@@ -99,6 +102,8 @@ def slope(
     if z is not None:
         # X V Zᵀ + X Z Vᵀ with V = AZ or its signs: two products of 2k columns.
         v = core.sign() if form.order == 1 else core
+        if form.one_sided:  # X Z Vᵀ alone, whose factor is twice as large
+            return torch.bmm(torch.bmm(x, z.expand_as(v)), v.mT, out=out)
         right = torch.cat([v, z.expand_as(v)], dim=-1)
         left = torch.bmm(x, right).roll(z.shape[-1], dims=-1)  # [XZ, XV]
         return torch.bmm(left, right.mT, out=out)

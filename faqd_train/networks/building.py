@@ -16,6 +16,8 @@ from faqd_train.networks.resnet import preact_resnet
 from faqd_train.quantization.activations import QuantizedActivation, ReleasedActivation
 from faqd_train.quantization.model import quantize_as_configured
 
+CIFAR_RESNET = "faqd_train.networks.cifar_resnet:cifar_resnet"
+
 
 def build_network(
     model: ModelConfig,
@@ -57,7 +59,9 @@ def build_network(
             generator=generator,
         )
     else:
-        raise ValueError(f"model.kind {model.kind!r} cannot be built yet; take 'preact-resnet'.")
+        options = {"depth": model.depth, "shortcut": model.shortcut}
+        options |= {"classes": shape.classes, "channels": shape.channels}
+        network = foreign_network(CIFAR_RESNET, options, shape, generator)
     if initial is not None:
         _take_up_weights(network, initial)
     quantize_as_configured(network, quantization)

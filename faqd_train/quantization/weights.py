@@ -41,7 +41,7 @@ def project_weights(weights: Tensor, bits: int, *, per_channel: bool = False) ->
     tensor([ 0.8750, -0.8750,  0.0000,  0.0000])
     """
     rows = as_rows(weights, per_channel)
-    return _on_levels(rows, fitted_step(rows, bits), bits).view_as(weights)
+    return on_levels(rows, fitted_step(rows, bits), bits).view_as(weights)
 
 
 @torch.no_grad()
@@ -92,7 +92,8 @@ def as_rows(weights: Tensor, per_channel: bool) -> Tensor:
     return weights.flatten(1) if per_channel else weights.reshape(1, -1)
 
 
-def _on_levels(rows: Tensor, step: Tensor, bits: int) -> Tensor:
+def on_levels(rows: Tensor, step: Tensor, bits: int) -> Tensor:
+    """Return the nearest level of each weight."""
     return (step * _codes(rows.double(), step, bits)).to(rows.dtype) + 0.0  # −0 + 0 is 0
 
 
@@ -157,6 +158,7 @@ class QuantizedWeight(nn.Module):
         if projection == "alternating":
             self.register_buffer("step", fitted_step(as_rows(weights.detach(), per_channel), bits))
         self.projected: Tensor | None = None  # what the last training step computed with
+        self.ready: Tensor | None = None  # the projection, where `AlternatingProjections` made it
 
     @property
     def levels(self) -> int:
@@ -165,7 +167,10 @@ class QuantizedWeight(nn.Module):
 
     def forward(self, weights: Tensor) -> Tensor:
         """Project; differentiable by the straight-through estimator."""
-        projected = self._project(weights.detach())
+        if self.ready is None or not self.training:
+            projected = self._project(weights.detach())
+        else:
+            projected = self.ready
         if self.training:
             self.projected = projected
         return _straight_through(weights, projected)
@@ -179,7 +184,7 @@ class QuantizedWeight(nn.Module):
         rows = as_rows(weights, self.per_channel)
         if self.training:  # evaluation takes the step as training left it
             self.step.copy_(lloyd_step(rows, self.bits, self.step, LLOYD_ITERATIONS))
-        return _on_levels(rows, self.step, self.bits).view_as(weights)
+        return on_levels(rows, self.step, self.bits).view_as(weights)
 
 
 @torch.no_grad()

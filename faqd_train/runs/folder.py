@@ -29,7 +29,7 @@ class FolderInUse(ValueError):
 
 
 @contextmanager
-def claimed(out: Path) -> Iterator[None]:
+def lock_folder(out: Path) -> Iterator[None]:
     """Make a run's folder and keep other processes out; if nothing is written, remove it.
 
     The lock is the system's, which a process that is killed does not leave behind.

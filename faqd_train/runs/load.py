@@ -106,7 +106,7 @@ def check_teacher_data(teacher: Run, config: Config) -> None:
         )
 
 
-def retest_teacher(teacher: Run, config: Config) -> None:
+def check_teacher_accuracy(teacher: Run, config: Config) -> None:
     """Refuse a teacher that is not as good here, in the precision to be used, as recorded.
 
     Its images are taken from where the student's are, if both are of one data set. One whose own

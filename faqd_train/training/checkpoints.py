@@ -46,12 +46,15 @@ class Checkpoints:
     folder: Path
     identity: Tree  # what decides the run's numbers, as JSON has it
     resume: bool = False
-    every_steps: int = 0  # beside those at the end of every epoch; 0: none
+    every_epochs: int = 1
+    every_steps: int = 0  # beside those at the ends of epochs; 0: none
     place: Tree = field(default_factory=dict)  # what decides its last bits: see `records.place`
     upgrade: Callable[[Tree], Tree] = dict  # of an identity that an earlier version wrote
 
-    def due(self, step: int) -> bool:
-        """Whether the state is to be saved after this step of an epoch."""
+    def due(self, epoch: int, step: int) -> bool:
+        """Whether the state is to be saved so many steps into an epoch, from 1."""
+        if step == 0:
+            return (epoch - 1) % self.every_epochs == 0
         return self.every_steps > 0 and step % self.every_steps == 0
 
     def save(self, state: Tree) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,11 @@ from faqd_train.config.schema import Config
 from faqd_train.networks.adapters import make_adapters
 from faqd_train.quantization.activations import calibrate
 from faqd_train.quantization.model import is_quantized, quantize_as_configured
-from faqd_train.training.loop import Prepare, fit
+from faqd_train.training.loop import Training, fit
 from faqd_train.training.seeds import make_streams
 from faqd_train.training.state import Epoch
+from faqd_train.training.task import Prepare, Task
+from faqd_train.training.teacher import CALIBRATION_IMAGES, make_teacher_pass
 
 
 def distill(
@@ -94,17 +97,19 @@ def distill(
             streams.adapters,
             teacher_taps=config.objective.teacher_tapped,
         )
-    state = fit(
-        student,
-        images,
-        config,
-        streams=streams,
-        prepare=prepare,
-        teacher=teacher,
-        adapters=adapters,
-        labels=labels,
-        on_epoch=on_epoch,
-    )
+    batch = partial(prepare, images[:CALIBRATION_IMAGES], None)
+    with make_teacher_pass(teacher, config, batch) as teacher_pass:
+        task = Task(
+            student,
+            images,
+            prepare,
+            streams,
+            teacher=teacher_pass,
+            adapters=adapters,
+            labels=labels,
+        )
+        with Training(task, config) as training:
+            state = fit(training, on_epoch=on_epoch)
     student.eval()
     return state.history
 

@@ -103,25 +103,11 @@ def affinity_term(
         dtype=quick_dtype(student, teacher),
         device=student.device,
     )
-    return ffa_loss(student, teacher, order=config.order, probes=part_of(probes), check=False)
-
-
-def check_teacher(teacher: object | None, objective: ObjectiveConfig) -> None:
-    """Refuse a missing teacher, and one that no term would ask (ValueError)."""
-    check_needed("teacher", teacher, objective.needs_teacher, "objective.kd or objective.fa")
-
-
-def check_needed(what: str, value: object | None, needed: bool, term: str) -> None:
-    """Refuse a missing value that a term needs, and one that no term uses (ValueError).
-
-    Examples
-    --------
-    >>> check_needed("labels", None, True, "objective.label")
-    Traceback (most recent call last):
-        ...
-    ValueError: labels is None, which objective.label needs: give it or set that term to none.
-    """
-    if needed and value is None:
-        raise ValueError(f"{what} is None, which {term} needs: give it or set that term to none.")
-    if not needed and value is not None:
-        raise ValueError(f"{what} is given, but no term uses it: leave it out or add {term}.")
+    return ffa_loss(
+        student,
+        teacher,
+        order=config.order,
+        probes=part_of(probes),
+        gradient=config.probes.gradient,
+        check=False,
+    )

@@ -1,4 +1,4 @@
-"""What the runs of one process have in common, loaded once."""
+"""What several runs of one process use, loaded once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from faqd_train.config.schema import Config
 Thing = TypeVar("Thing")
 
 
-class Common(ExitStack):
+class RunCache(ExitStack):
     """Keeps each thing that was made, by a key that says all that it depends on.
 
     Examples
     --------
-    >>> with Common() as common:
-    ...     first = common.once("images", lambda: [1, 2, 3])
-    ...     second = common.once("images", lambda: [1, 2, 3])
+    >>> with RunCache() as cache:
+    ...     first = cache.once("images", lambda: [1, 2, 3])
+    ...     second = cache.once("images", lambda: [1, 2, 3])
     >>> first is second
     True
     """
@@ -41,7 +41,7 @@ def inputs_key(config: Config) -> Hashable:
     run = config.run
     # What is folded, and whether in bfloat16, depends on the maps that are needed.
     folded = config.objective.teacher_tapped if run.teacher.folded else ()
-    return images, run.teacher, run.channels_last, run.compile, folded
+    return images, run.teacher, run.channels_last, run.compile, run.cuda_graph, folded
 
 
 def batches_key(config: Config) -> Hashable:
