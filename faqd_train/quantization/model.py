@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from torch import nn
 from torch.nn.utils import parametrize
 
+from faqd_train._validation import find_module
 from faqd_train.config.quantization import (
     FLOAT_BITS,
     RELEASED_BITS,
@@ -15,7 +16,6 @@ from faqd_train.config.quantization import (
     Projection,
     QuantizationConfig,
 )
-from faqd_train.networks.taps import find_module
 from faqd_train.quantization.activations import QuantizedActivation, ReleasedActivation
 from faqd_train.quantization.weights import QuantizedWeight, as_rows
 
