@@ -45,6 +45,16 @@ def test_tied_weights_are_projected_as_well_as_the_reference(bits, weights):
 
 
 @given(generators(), st.sampled_from(BITS))
+def test_float32_projection_is_as_near_as_the_reference(rng, bits):
+    weights = rng.standard_normal((4, 3, 3)).astype(np.float32)
+    projected = project_weights(torch.from_numpy(weights), bits).numpy()
+    error = np.linalg.norm(weights.astype(float) - projected)
+    best = np.linalg.norm(weights - reference_projection(weights, bits).values)
+    # Rounding each level moves the error by at most u·‖w‖, u = 2⁻²⁴.
+    assert error <= best + 2**-23 * np.linalg.norm(weights)
+
+
+@given(generators(), st.sampled_from(BITS))
 def test_each_channel_is_projected_as_if_alone(rng, bits):
     weights = rng.standard_normal((5, 3, 2, 2)) * 10.0 ** rng.uniform(-3, 3, (5, 1, 1, 1))
     projected = project_weights(torch.from_numpy(weights), bits, per_channel=True).numpy()
