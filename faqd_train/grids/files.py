@@ -1,4 +1,4 @@
-"""Read what a grid is made of: blocks of settings with several values each."""
+"""Read grids: blocks of settings with several values each."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from faqd_train.config.files import (
 from faqd_train.config.section import Section
 from faqd_train.config.tables import Table, check_table, nearest
 
-# Before a key: the setting is not the run's own but that of the run which it starts from, or of
-# its teacher.
+# Prefixes of keys: a setting of the run that this run starts from, or of its teacher.
 ROLES = ("start.", "teacher.")
-# Where files lie changes no run: it is in no name, and one for all.
+# Places of files change no result: they are not part of a run's name, and equal for all runs.
 PLACES = ("data.dir", "data.cache")
 
 _GRIDS = files("faqd_train.grids") / "presets"
-# A value: a list, a table, a quoted string, or what holds no comma; or nothing, which is refused
-# where the setting is read.
+# A value: a list, a table, a quoted string, or text without a comma.
 _VALUES = re.compile(r"(?:^|,)\s*(\[[^]]*]|\{[^}]*}|\"[^\"]*\"|'[^']*'|[^,]*?)\s*(?=,|$)")
 
 
 class Block(Section):
-    """Runs of one configuration: one for each combination of the settings' values."""
+    """Runs of one configuration, one for each combination of the settings' values."""
 
     config: str
     teacher: str | None = None  # a configuration, or the folder of a finished run
@@ -38,7 +36,7 @@ class Block(Section):
 
 
 class _GridFile(Section):
-    """Config and teacher are those of every block that names none itself."""
+    """A grid's file; config and teacher are the defaults of its blocks."""
 
     config: str | None = None
     teacher: str | None = None
@@ -95,15 +93,15 @@ def split_setting(setting: str) -> tuple[str, list[str]]:
     values = _VALUES.findall(text)
     if key in PLACES and len(values) > 1:
         raise ValueError(
-            f"{role}{key} has {len(values)} values in {setting!r}; one is accepted, for no run's "
-            f"name tells where files lie: give one, in TOML's quotes if its path has a comma, or "
-            f"make several grids."
+            f"{role}{key} has {len(values)} values in {setting!r}; one is accepted, as it is not "
+            f"part of a run's name: give one, quoted if its path has a comma, or make several "
+            f"grids."
         )
     return role + key, values
 
 
 def split_role(key: str) -> tuple[str, str]:
-    """Return one of `ROLES` or nothing, and the rest.
+    """Split a key into one of `ROLES` or nothing, and the rest.
 
     Examples
     --------
@@ -122,7 +120,7 @@ def _check_blocks(table: Table) -> list[Block]:
 
 
 def _known(config: str) -> str:
-    """Return a configuration's name, or refuse what is neither that nor a grid's."""
+    """Return the name of a configuration, or refuse what names neither that nor a grid."""
     grids, configs = packaged_grids(), packaged_configs()
     if config in configs or config.endswith(".toml"):
         return config

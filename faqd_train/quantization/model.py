@@ -38,13 +38,13 @@ def quantize_model(
     """Quantize a network's weights and activations in place (§6).
 
     Convolution and linear weights become parametrisations that hold the float weights and show
-    the projected ones; each ReLU becomes a `QuantizedActivation` with a step of its own.
+    the projected ones; each ReLU becomes a `QuantizedActivation` with its own step.
 
     Parameters
     ----------
     model : nn.Module
-        A float network whose activations are nn.ReLU modules. One that is used at several places
-        has one step for all of them; calls of ``functional.relu`` stay float.
+        A float network whose activations are nn.ReLU modules. A module that is used at several
+        places has one step for all of them; calls of ``functional.relu`` stay float.
     weight_bits, activation_bits : int
         1 to 8, or 32 to keep them float.
     keep_float : module names
@@ -55,7 +55,7 @@ def quantize_model(
     projection : {"alternating", "exact", "released"}
         How weights are projected: see `QuantizedWeight`.
     per_channel : bool
-        Give each output channel a step of its own.
+        One step per output channel.
     activation_rule : {"learned", "released"}
         How activation steps learn: see `QuantizedActivation` and `ReleasedActivation`.
 
@@ -149,7 +149,7 @@ def weight_levels(model: nn.Module) -> dict[str, dict[str, int]]:
 def quantized_layers(
     model: nn.Module,
 ) -> Iterator[tuple[str, nn.Conv2d | nn.Linear, QuantizedWeight]]:
-    """Give each layer of quantized weights, after its name and with its parametrisation."""
+    """Yield name, layer and parametrisation of each layer with quantized weights."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and parametrize.is_parametrized(module):
             quantizer = module.get_submodule("parametrizations.weight.0")
@@ -160,9 +160,9 @@ def quantized_layers(
 def _check_bits(bits: int, name: str, *, released: bool) -> None:
     accepted = RELEASED_BITS if released else tuple(range(1, MAX_BITS + 1))
     if bits not in (*accepted, FLOAT_BITS):
-        told = "1, 2 or 4 by the released rule" if released else f"1 to {MAX_BITS}"
+        words = "1, 2 or 4 by the released rule" if released else f"1 to {MAX_BITS}"
         raise ValueError(
-            f"{name} is {bits!r}; {told}, or {FLOAT_BITS} for float, is accepted: "
+            f"{name} is {bits!r}; {words}, or {FLOAT_BITS} for float, is accepted: "
             f"choose one of them."
         )
 
