@@ -1,6 +1,7 @@
 """The losses as a function of autograd, and under torch.compile as operators that it does not open.
 
-The latter leave no graph break: whether a sample needs care is decided inside them.
+The latter leave no graph break: whether a sample needs care is decided inside them. The static
+path decides nothing, and is compiled as it is.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class _AffinityValues(torch.autograd.Function):
         probes: Tensor | None,
         *options: Any,
     ) -> Tensor:
-        compute = _values_operator if torch.compiler.is_compiling() else compute_values
+        closed = torch.compiler.is_compiling() and not options[-1]
+        compute = _values_operator if closed else compute_values
         values, *kept = compute(student, teacher, probes, *options)
         ctx.options = options
         ctx.save_for_backward(student, teacher, probes, *kept)
@@ -117,7 +119,8 @@ class _AffinityValues(torch.autograd.Function):
                 "create_graph=True was asked of a loss that is differentiated only once; "
                 "create_graph=False is accepted: leave the option out."
             )
-        compute = _gradient_operator if torch.compiler.is_compiling() else compute_gradient
+        closed = torch.compiler.is_compiling() and not ctx.options[-1]
+        compute = _gradient_operator if closed else compute_gradient
         student, teacher, probes, *kept = ctx.saved_tensors
         gradient = compute(outer, student, teacher, probes, *ctx.options, *kept)
         return gradient, *[None] * (2 + len(ctx.options))

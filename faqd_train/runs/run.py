@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -77,6 +77,7 @@ class Setting:
     teacher_run: Path | None
     resume: bool
     overwrite: bool
+    taps: tuple[str, ...] = ()  # of the teacher, that any of the runs needs
     cache: RunCache = field(default_factory=RunCache)
     stop: Stop = lambda: None
 
@@ -144,7 +145,7 @@ def run_experiment(
     not. Under ``torchrun`` the processes share each batch, and one of them writes.
     """
     with (
-        _setting(device, teacher, resume=resume, overwrite=overwrite) as setting,
+        _setting([config], device, teacher, resume=resume, overwrite=overwrite) as setting,
         _OpenRun(out, config, setting, on_epoch) as run,
     ):
         while (record := run.step()) is None:
@@ -193,7 +194,8 @@ def run_together(
     results: dict[Path, Record | Exception] = {}
     live: dict[Path, _OpenRun] = {}
     end = None if time_budget is None else time.monotonic() + time_budget
-    with _setting(device, teacher, resume=resume, overwrite=False, end=end) as setting:
+    configs = list(runs.values())
+    with _setting(configs, device, teacher, resume=resume, overwrite=False, end=end) as setting:
         try:
             for out, config in runs.items():
                 try:
@@ -220,6 +222,7 @@ def run_together(
 
 @contextmanager
 def _setting(
+    configs: Sequence[Config],
     device: str,
     teacher_run: Path | None,
     *,
@@ -233,7 +236,8 @@ def _setting(
         RunCache() as cache,
     ):
         asked = stop if end is None else partial(_stop_at, end, stop)
-        yield Setting(own_device, teacher_run, resume, overwrite, cache, asked)
+        taps = dict.fromkeys(tap for c in configs for tap in c.objective.teacher_tapped)
+        yield Setting(own_device, teacher_run, resume, overwrite, tuple(taps), cache, asked)
 
 
 def _stop_at(end: float, stop: Stop) -> str | None:
@@ -402,7 +406,8 @@ def load_shared(config: Config, setting: Setting) -> Shared:
     teacher_pass = None
     if teacher:
         sample = partial(prepare, images[:CALIBRATION_IMAGES])
-        make = partial(make_teacher_pass, teacher.network, config, sample)
+        taps = setting.taps if config.run.cuda_graph else None
+        make = partial(make_teacher_pass, teacher.network, config, sample, taps)
         teacher_pass = cache.once(("pass", teacher_run, key), lambda: cache.enter_context(make()))
     validation = cache.once(
         ("validation", key), lambda: data.load_images(config.data, "validation").to(device)

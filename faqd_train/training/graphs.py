@@ -72,7 +72,7 @@ class GraphedFunction:
         torch.cuda.current_stream().wait_stream(self._stream)
 
     def _run(self, inputs: Sequence[Tensor]) -> Result:
-        with self._on_own_stream():
+        with self._on_own_stream(), _tuned():
             result = self._function(*inputs)
         self.join()
         return result
@@ -83,7 +83,7 @@ class GraphedFunction:
         for generator in self._generators:
             graph.register_generator_state(generator)
         self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.graph(graph, stream=self._stream):
+        with torch.cuda.graph(graph, stream=self._stream), _tuned():
             self._result = self._function(*self._inputs)
         self._graph = graph
 
@@ -93,3 +93,8 @@ class GraphedFunction:
     def _on_own_stream(self) -> AbstractContextManager[object]:
         self._stream.wait_stream(torch.cuda.current_stream())
         return torch.cuda.stream(self._stream)
+
+
+def _tuned() -> AbstractContextManager[object]:
+    """Let cuDNN time its algorithms for each shape, and take the fastest."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True)

@@ -232,6 +232,7 @@ class Training:
             labels=labels,
             probes=self.state.streams.probes,
             batch_size=self._batch_size,
+            compiled=self.config.run.compile and self._graphed is not None,
         )
         outputs = {f"the student's map at {tap}": maps[tap] for tap in self._taps}
         return terms, outputs | ({"a logit of the student": logits} if self._taps else {})

@@ -139,12 +139,16 @@ class TeacherPass:
 
 
 def make_teacher_pass(
-    network: nn.Module, config: Config, sample: Callable[[], Tensor]
+    network: nn.Module,
+    config: Config,
+    sample: Callable[[], Tensor],
+    taps: Sequence[str] | None = None,
 ) -> TeacherPass:
     """Return the pass of a teacher, or of its folded copy, as the configuration says.
 
     ``sample`` makes a batch of `CALIBRATION_IMAGES` as the network takes them, not augmented. It
-    is called only for a copy, which is measured on it.
+    is called only for a copy, which is measured on it. ``taps`` are the modules whose maps are
+    needed, by default those of the objective.
     """
     run, precision = config.run, config.run.teacher.precision
     if not isinstance(run.teacher, FoldedTeacherConfig):
@@ -153,7 +157,7 @@ def make_teacher_pass(
     copied = inference_copy(
         network,
         sample(),
-        config.objective.teacher_tapped,
+        config.objective.teacher_tapped if taps is None else taps,
         precision=precision,
         tolerance=run.teacher.tolerance,
     )
