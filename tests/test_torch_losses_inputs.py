@@ -121,11 +121,11 @@ def test_unknown_methods_are_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, ValueError, "neither generator nor probes was given"),
+        ({}, ValueError, "neither of generator and probes were given; one"),
         (
             {"probes": PROBES, "generator": torch.Generator()},
             ValueError,
-            "both generator and probes were given",
+            "both of generator and probes were given; one",
         ),
         ({"generator": 0}, TypeError, r"generator is a int; a torch\.Generator is accepted"),
         (

@@ -8,10 +8,7 @@ import pytest
 import torch
 
 import faqd_math as fm
-from faqd_train.losses import affinity as losses
-from faqd_train.losses import autograd as _operators
-from faqd_train.losses import batching as _pieces
-from faqd_train.losses import forms as _affinity
+from faqd_train.losses import affinity, autograd, batching, forms, gram
 from faqd_train.losses.affinity import fa_loss, ffa_loss
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -123,7 +120,7 @@ def test_gram_identity_alone_would_lose_the_loss_of_nearly_equal_maps(monkeypatc
     student, teacher = maps_with_gap(1e-8, torch.float32)
     exact = exact_losses(student, teacher)[2]
     assert relative_error(fa_loss(student, teacher), exact) < 1e-5
-    monkeypatch.setattr(_affinity, "cancellation", lambda _: -1.0)
+    monkeypatch.setattr(gram, "smallest_share", lambda _: -1.0)
     # Its absolute error, some u, is as large as the loss, 1e-16: no digit is left.
     assert relative_error(fa_loss(student, teacher, method="gram"), exact) > 1e-2
 
@@ -131,7 +128,7 @@ def test_gram_identity_alone_would_lose_the_loss_of_nearly_equal_maps(monkeypatc
 @pytest.fixture
 def float32_only(monkeypatch):
     """Compute as on a device without float64, such as MPS."""
-    for module in (_affinity, _operators, _pieces, losses):
+    for module in (affinity, autograd, batching, forms):
         monkeypatch.setattr(module, "accumulation_dtype", lambda _: torch.float32)
 
 
@@ -152,26 +149,6 @@ def worst_share_of_the_float32_bound(loss, order):
 def test_float32_accumulation_obeys_the_same_bound_with_its_own_roundoff(name):
     # The bound adds up worst cases: a quarter of it is enough, although Gram is trusted longer.
     assert 1e-3 <= worst_share_of_the_float32_bound(*EXACT[name]) <= 0.25
-
-
-@pytest.mark.usefixtures("float32_only")
-def test_threshold_of_float64_would_trust_gram_too_far_in_float32(monkeypatch):
-    monkeypatch.setattr(_affinity, "ACCURACY", 1e-2)  # Gram's share is then near float64's
-    assert worst_share_of_the_float32_bound(fa_loss, 2) > 0.25
-
-
-@pytest.mark.parametrize("scale", [0.5, 2.0])
-def test_spectrum_form_takes_over_below_the_threshold_only(scale, monkeypatch):
-    calls = []
-    spectrum = _affinity.spectrum
-    monkeypatch.setattr(_affinity, "spectrum", lambda x, y: calls.append(len(x)) or spectrum(x, y))
-    pair = maps_with_gap(1.0, torch.float64)
-    x, y = (_pieces.careful_pixels(maps[None].flatten(2))[0] for maps in pair)
-    size = _affinity.squared_norm(x.mT @ x) + _affinity.squared_norm(y.mT @ y)
-    share = (_affinity.squared_norm(x.mT @ x - y.mT @ y) / size).item()
-    monkeypatch.setattr(_affinity, "cancellation", lambda _: scale * share)
-    fa_loss(*pair, method="gram")
-    assert calls == ([1] if scale > 1 else [])
 
 
 def test_only_the_samples_that_cancel_change_path():
