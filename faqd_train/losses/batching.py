@@ -33,7 +33,7 @@ def forward(maps: Maps, form: Form) -> tuple[Tensor, list[Tensor]]:
     normalised = []
 
     def pieces() -> Iterator[Pixels]:
-        x, y, _ = _buffers(maps)
+        x, y = _buffers(maps)
         for piece in _pieces(maps):
             pixels, scales = _unit_piece(maps, piece, x, y)
             normalised.append(scales)
@@ -50,8 +50,8 @@ def forward(maps: Maps, form: Form) -> tuple[Tensor, list[Tensor]]:
 def backward(outer: Tensor, maps: Maps, form: Form, kept: list[Tensor], out: Tensor) -> None:
     """Put the gradient of Σ_b outer_b·total_b/factor by the student (I8, I9) into out (B, C, N)."""
     trusted, student_scale, teacher_scale, saved = kept
-    x, y, work = _buffers(maps)
-    slope = torch.empty_like(x)
+    x, y = _buffers(maps)
+    slope, work = torch.empty_like(x), torch.empty_like(x)
     for piece in _pieces(maps):
         size = len(maps.student[piece])
         x, y, slope, work = x[:size], y[:size], slope[:size], work[:size]
@@ -87,14 +87,13 @@ def _pieces(maps: Maps) -> list[slice]:
     return [slice(start, start + length) for start in range(0, batch, length)]
 
 
-def _buffers(maps: Maps) -> tuple[Tensor, Tensor, Tensor]:
-    """Return room for a piece of the student, the teacher and the student again, laid out as they.
+def _buffers(maps: Maps) -> list[Tensor]:
+    """Return room for a piece of either map, laid out as it is.
 
     Taken once for all pieces: new memory costs more than what is done with it.
     """
     first, dtype = _pieces(maps)[0], quick_dtype(maps.student, maps.teacher)
-    x, y = (torch.empty_like(m[first], dtype=dtype) for m in (maps.student, maps.teacher))
-    return x, y, torch.empty_like(x)
+    return [torch.empty_like(m[first], dtype=dtype) for m in (maps.student, maps.teacher)]
 
 
 def _unit_piece(
