@@ -102,9 +102,8 @@ def fa_loss(
         )
     student, teacher = check_pair(student, teacher)
     form = _cheapest_form(student, teacher) if method == "auto" else method
-    return _loss(
-        student, teacher, "direct, order 1" if order == 1 else form, reduction, check=check
-    )
+    form = "direct, order 1" if order == 1 else form
+    return _loss([student, teacher], form, reduction, check=check)
 
 
 def ffa_loss(
@@ -198,7 +197,7 @@ def ffa_loss(
     else:
         probes = check_probes(probes, student)
     form = "projected, order 1" if order == 1 else f"projected, {gradient}"
-    return _loss(student, teacher, form, reduction, probes, check=check)
+    return _loss([student, teacher, probes], form, reduction, check=check)
 
 
 def _cheapest_form(student: Tensor, teacher: Tensor) -> str:
@@ -209,23 +208,15 @@ def _cheapest_form(student: Tensor, teacher: Tensor) -> str:
     return "gram" if of_gram <= height * width * (c_student + c_teacher) else "direct"
 
 
-def _loss(
-    student: Tensor,
-    teacher: Tensor,
-    form: str,
-    reduction: str,
-    probes: Tensor | None = None,
-    *,
-    check: bool,
-) -> Tensor:
+def _loss(inputs: list[Tensor], form: str, reduction: str, *, check: bool) -> Tensor:
     """Bring the teacher to the student's size, compute the values, reduce."""
     check_choice(reduction, "reduction", ("mean", "sum", "none"))
-    maps = [m if m.ndim == 4 else m.unsqueeze(0) for m in (student, teacher)]
-    if maps[1].shape[2:] != maps[0].shape[2:]:
-        maps[1] = _resized(maps[1], maps[0], check=check)
-    if probes is not None:
-        maps.append(probes)
-    values = affinity_values(maps, form, is_static=is_static(student.device))
+    student, teacher, *probes = inputs
+    maps, reference = (m if m.ndim == 4 else m.unsqueeze(0) for m in (student, teacher))
+    if reference.shape[2:] != maps.shape[2:]:
+        reference = _resized(reference, maps, check=check)
+    static = is_static(student.device)
+    values = affinity_values([maps, reference, *probes], form, is_static=static)
     if student.ndim == 3:
         loss = values[0]
     elif reduction == "none":
@@ -234,7 +225,7 @@ def _loss(
         loss = values.mean() if reduction == "mean" else values.sum()
     loss = loss.to(quick_dtype(student, teacher))
     if check and not torch.isfinite(loss.detach()).all():
-        _refuse(student, teacher, probes)
+        _refuse(inputs)
     return loss
 
 
@@ -249,12 +240,10 @@ def _resized(teacher: Tensor, student: Tensor, *, check: bool) -> Tensor:
     return interpolate(teacher, size=student.shape[2:], mode="bilinear", align_corners=True)
 
 
-def _refuse(student: Tensor, teacher: Tensor, probes: Tensor | None) -> NoReturn:
+def _refuse(inputs: list[Tensor]) -> NoReturn:
     """Name the input that made the loss NaN or infinite."""
-    named = {"student": student, "teacher": teacher, "probes": probes}
-    for name, tensor in named.items():
-        if tensor is not None:
-            check_finite(tensor, name)
+    for tensor, name in zip(inputs, ("student", "teacher", "probes"), strict=False):
+        check_finite(tensor, name)
     raise ValueError(
         "probes are so large that the loss overflows; entries of unit variance are accepted: "
         "draw them with sample_probes."

@@ -36,25 +36,16 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Form:
-    """One way to compute the loss.
+    """One way to compute the loss."""
 
-    Attributes
-    ----------
-    measure : callable (pieces) -> Measured
-        Computes the totals of a batch in pieces, each of which lasts until the next.
-    slope : callable (pixels, saved, out) -> Tensor
-        Puts the totals' gradient by X, as if its pixels were free, over `factor` into out.
-    factor : int
-    saved_shape : callable (pixels) -> tuple
-        The shape of what `measure` saves, without the batch.
-    careful_values : callable (x, y) -> Tensor, optional
-        Computes the totals (B,) of samples whose digits `measure` loses in float64, too.
-    """
-
+    # The totals of a batch in pieces, each of which lasts until the next.
     measure: Callable[[Iterable[Pixels]], Measured]
+    # Puts the totals' gradient by X, as if its pixels were free, over `factor` into the last
+    # argument; the second is what `measure` saved.
     slope: Callable[[Pixels, Tensor, Tensor], Tensor]
     factor: int
-    saved_shape: Callable[[Pixels], tuple[int, ...]]
+    saved_shape: Callable[[Pixels], tuple[int, ...]]  # without the batch
+    # The totals (B,) of X and Y whose digits `measure` loses in float64, too.
     careful_values: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
