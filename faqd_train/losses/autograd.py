@@ -70,7 +70,9 @@ def compute_values(maps: list[Tensor], form: str, is_static: bool) -> tuple[Tens
     flat, path = _flat(maps), static if is_static else batching
     with _without_autocast(flat.student.device):
         totals, kept = path.forward(flat, FORMS[form])
-    return totals / _probe_count(flat) / flat.student.shape[-1] ** 2, kept
+    if flat.probes is not None:
+        totals = totals / flat.probes.shape[-1]
+    return totals / flat.student.shape[-1] ** 2, kept
 
 
 def compute_gradient(
@@ -78,7 +80,8 @@ def compute_gradient(
 ) -> Tensor:
     """Compute the gradient by the student of values weighted by ``outer`` (B,)."""
     flat, path = _flat(maps), static if is_static else batching
-    factor = FORMS[form].factor / _probe_count(flat) / flat.student.shape[-1] ** 2
+    probes = 1 if flat.probes is None else flat.probes.shape[-1]
+    factor = FORMS[form].factor / probes / flat.student.shape[-1] ** 2
     result = torch.empty_like(maps[0], memory_format=_layout_of(maps[0]))
     with _without_autocast(flat.student.device):
         outer = factor * outer[:, None, None]
@@ -113,10 +116,6 @@ def _(_outer: Tensor, maps: list[Tensor], *_rest: Any) -> Tensor:
 def _flat(maps: list[Tensor]) -> Maps:
     student, teacher, *probes = maps
     return Maps(student.flatten(2), teacher.flatten(2), *probes)
-
-
-def _probe_count(maps: Maps) -> int:
-    return 1 if maps.probes is None else maps.probes.shape[-1]
 
 
 def _layout_of(maps: Tensor) -> torch.memory_format:

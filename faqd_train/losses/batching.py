@@ -32,14 +32,15 @@ def forward(maps: Maps, form: Form) -> tuple[Tensor, list[Tensor]]:
     """
     normalised = []
 
-    def pieces() -> Iterator[Pixels]:
-        x, y = _buffers(maps)
-        for piece in _pieces(maps):
+    def unit_pieces() -> Iterator[Pixels]:
+        pieces = _pieces(maps)
+        x, y = _buffers(maps, pieces[0])
+        for piece in pieces:
             pixels, scales = _unit_piece(maps, piece, x, y)
             normalised.append(scales)
             yield pixels
 
-    values, accurate, saved = form.measure(pieces())
+    values, accurate, saved = form.measure(unit_pieces())
     safe, *scales = joined(normalised)
     trusted = accurate & safe & values.isfinite()
     if not trusted.all():
@@ -50,14 +51,15 @@ def forward(maps: Maps, form: Form) -> tuple[Tensor, list[Tensor]]:
 def backward(outer: Tensor, maps: Maps, form: Form, kept: list[Tensor], out: Tensor) -> None:
     """Put the gradient of Σ_b outer_b·total_b/factor by the student (I8, I9) into out (B, C, N)."""
     trusted, student_scale, teacher_scale, saved = kept
-    x, y = _buffers(maps)
+    pieces = _pieces(maps)
+    x, y = _buffers(maps, pieces[0])
     slope, work = torch.empty_like(x), torch.empty_like(x)
-    for piece in _pieces(maps):
+    for piece in pieces:
         size = len(maps.student[piece])
         x, y, slope, work = x[:size], y[:size], slope[:size], work[:size]
         scale = student_scale[piece]
         torch.mul(maps.student[piece], scale, out=x)
-        teacher = partial(torch.mul, maps.teacher[piece], teacher_scale[piece], out=y)
+        teacher = partial(_scaled, maps.teacher, teacher_scale, piece, y)
         form.slope(Pixels(x, teacher, maps.probes_of(piece, x)), saved[piece], slope)
         unit.remove_radial(slope, x, work)
         torch.mul(slope, outer[piece].to(x.dtype) * scale, out=out[piece])
@@ -81,18 +83,18 @@ def _pieces(maps: Maps) -> list[slice]:
     """
     batch, length = len(maps.student), len(maps.student)
     if maps.student.device.type == "cpu":
-        per_sample = maps.student[0].numel() + maps.teacher[0].numel()
+        per_sample = maps.student.shape[1:].numel() + maps.teacher.shape[1:].numel()
         quarter = max(-(-batch // 4), SMALL_PIECE // per_sample)
         length = min(max(min(quarter, PIECE // per_sample), torch.get_num_threads()), batch)
     return [slice(start, start + length) for start in range(0, batch, length)]
 
 
-def _buffers(maps: Maps) -> list[Tensor]:
-    """Return room for a piece of either map, laid out as it is.
+def _buffers(maps: Maps, first: slice) -> list[Tensor]:
+    """Return room for a piece of either map, the first being the longest, laid out as it is.
 
     Taken once for all pieces: new memory costs more than what is done with it.
     """
-    first, dtype = _pieces(maps)[0], quick_dtype(maps.student, maps.teacher)
+    dtype = quick_dtype(maps.student, maps.teacher)
     return [torch.empty_like(m[first], dtype=dtype) for m in (maps.student, maps.teacher)]
 
 
@@ -104,6 +106,10 @@ def _unit_piece(
     y, teacher_scale, teacher_safe = unit.scaled_pixels(maps.teacher[piece], y)
     pixels = Pixels(x, lambda: y, maps.probes_of(piece, x))
     return pixels, (safe & teacher_safe, student_scale, teacher_scale)
+
+
+def _scaled(pixels: Tensor, scale: Tensor, piece: slice, out: Tensor) -> Tensor:
+    return torch.mul(pixels[piece], scale[piece], out=out)
 
 
 def _careful(maps: Maps, samples: Tensor) -> tuple[Pixels, Tensor]:
