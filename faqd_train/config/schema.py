@@ -150,7 +150,9 @@ class Config(Section):
 
     def settings(self) -> dict[str, Any]:
         """Return what decides a run, ready for JSON: all settings but where its files lie."""
-        return self.model_dump(mode="json", exclude={"data": {"dir", "cache"}})
+        return self.model_dump(
+            mode="json", exclude={"data": {"dir", "cache"}, "run": {"cuda_graph"}}
+        )
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
