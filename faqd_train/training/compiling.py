@@ -81,7 +81,7 @@ def check_same_gradient(plain: Tensor, compiled: Tensor) -> None:
     error = float((plain - compiled).norm() / plain.norm())
     if error > GRADIENT_TOLERANCE:
         raise ValueError(
-            f"run.compile is true but the gradient of the compiled network is off by {error:.0%} on "
-            f"this machine with torch {torch.__version__}; {GRADIENT_TOLERANCE:.0%} at most is "
-            f"accepted: set run.compile=false, or use another version of torch."
+            f"run.compile is true but the gradient of the compiled network is off by {error:.0%} "
+            f"with torch {torch.__version__} here; {GRADIENT_TOLERANCE:.0%} at most is accepted: "
+            f"set run.compile=false, or use another version of torch."
         )
