@@ -1,5 +1,7 @@
 """The loop, its hooks, what it needs, its terms, and the state that a checkpoint holds."""
 
+from functools import partial
+
 import pytest
 import torch
 from tiny_runs import drawn, tiny, tiny_resnet, training
@@ -55,12 +57,11 @@ def test_a_float64_student_is_distilled_in_float64():
     ],
 )
 def test_missing_and_unneeded_parts_are_refused(name, given, message):
-    config = tiny(name)
+    start = partial(training, tiny(name), tiny_resnet(0), drawn(50))
+    if name == "digits-kd" and given:
+        start = partial(distill, tiny_resnet(1), tiny_resnet(0), drawn(50), tiny(name))
     with pytest.raises(ValueError, match=message):
-        if name == "digits-kd" and given:
-            distill(tiny_resnet(1), tiny_resnet(0), drawn(50), config, **given)
-        else:
-            training(config, tiny_resnet(0), drawn(50), **given)
+        start(**given)
 
 
 def test_cuda_graphs_on_a_cpu_are_refused_in_one_sentence():
