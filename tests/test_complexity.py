@@ -1,7 +1,4 @@
-"""Growth along N, C and k: counts without tolerance, memory, and the fitter on known power laws.
-
-No assertion here rests on a clock: the one that is read is made up.
-"""
+"""Growth along N, C and k: counts without tolerance, memory, and the fitter on known power laws."""
 
 from dataclasses import replace
 
@@ -10,9 +7,10 @@ import pytest
 from scipy import stats
 
 import faqd_math as fm
-from analysis import complexity, power_law, results
-from analysis.complexity import MEMORY, WORK, Sizes, Sweep, loss_call, measure
-from analysis.power_law import fit_exponent
+from analysis.records.store import Made, seal
+from analysis.studies import complexity
+from analysis.studies.complexity import MEMORY, WORK, Sizes, Sweep, loss_call, measure
+from analysis.studies.power_law import fit_exponent
 
 SIZES = (64, 256, 1024, 4096)
 
@@ -170,47 +168,27 @@ def test_memory_of_the_gap_is_caught_on_the_other_paths(monkeypatch):
             check_memory(sweep)
 
 
-class FakeClock:
-    """Processor time that passes by what the calls say they took, and by a tick at each look."""
+def test_timing_gives_one_row_for_each_round_and_repeats_the_short_calls():
+    calls = {"short": 0, "long": 0}
 
-    def __init__(self, tick=0.0):
-        self.now, self.tick, self.calls = 0.0, tick, []
+    def call(name, steps):
+        calls[name] += 1
+        sum(range(steps))
 
-    def process_time(self):
-        self.now += self.tick
-        return self.now
-
-    def call_taking(self, seconds):
-        def call():
-            self.now += seconds
-            self.calls.append(seconds)
-
-        return call
+    short, long = (lambda: call("short", 10)), (lambda: call("long", 2_000_000))
+    measured = complexity.interleaved_seconds([short, long], 3)
+    assert measured.shape == (3, 2)
+    assert (measured >= 0).all()
+    assert calls["long"] == 2 + 3  # it warms up and takes its turns
+    assert calls["short"] > 100
 
 
-def test_timing_interleaves_the_calls_and_repeats_the_short_ones(monkeypatch):
-    clock = FakeClock()
-    monkeypatch.setattr(complexity, "time", clock)
-    # Powers of two, so that adding them up rounds nothing: 2⁻¹⁰ s is short, 2⁻² s is not.
-    seconds = [2.0**-10, 2.0**-2]
-    measured = complexity.interleaved_seconds([clock.call_taking(s) for s in seconds], 3)
-    np.testing.assert_array_equal(measured, [seconds] * 3)
-    warm_up = [s for s in seconds for _ in range(2)]
-    one_round = [seconds[0]] * 6 + [seconds[1]]  # six of 2⁻¹⁰ s are the first above 5 ms
-    assert clock.calls == warm_up + 3 * one_round
-
-
-def test_command_writes_every_sweep_and_shows_it_beside_the_statement(
-    tmp_path, monkeypatch, capsys
-):
+def test_the_study_measures_every_sweep_and_its_table_shows_them(monkeypatch):
     small = tuple(replace(s, points=s.points[:2], fit_from=0) for s in WORK[1:3])
     monkeypatch.setattr(complexity, "WORK", small)
     monkeypatch.setattr(complexity, "MEMORY", small[:1])
-    monkeypatch.setattr(complexity, "time", FakeClock(tick=0.125))
-    out = tmp_path / "complexity.json"
-    assert complexity.main(["--out", str(out), "--rounds", "6"]) == 0
-    record = results.load(out).result
-    measured = [(g["quantity"], g["library"], g["sweep"]["path"]) for g in record["growths"]]
+    result = complexity.complexity(rng=np.random.default_rng(0), rounds=6)
+    measured = [(g["quantity"], g["library"], g["sweep"]["path"]) for g in result["growths"]]
     assert measured == [
         ("multiply-adds", "torch", "ffa"),
         ("multiply-adds", "torch", "gram"),
@@ -220,18 +198,8 @@ def test_command_writes_every_sweep_and_shows_it_beside_the_statement(
         ("seconds", "torch", "gram"),
         ("bytes", "numpy", "ffa"),
     ]
-    counts = record["growths"][0]
+    counts = result["growths"][0]
     assert counts["medians"] == [fm.cost.multiply_adds("ffa", n, 64, 64) for n in (64, 128)]
-    assert counts["exponent"]["value"] == pytest.approx(1, abs=1e-12)
-    assert record["growths"][2]["medians"] == [0.125, 0.125]
-    assert record["rounds"] == 6
-    assert record["growths"][2]["exponent"]["value"] == pytest.approx(0, abs=1e-12)
-    shown = capsys.readouterr().out
-    assert "1.000 [1.000, 1.000]" in shown
-    assert "…" not in shown  # it fits into 80 columns
-
-
-def test_order_statistics_narrow_as_far_as_the_confidence_allows():
-    for rounds in range(6, 40):
-        rank = power_law._order_statistic(rounds, 0.95)
-        assert power_law._coverage(rounds, rank) >= 0.95 > power_law._coverage(rounds, rank + 1)
+    rows = complexity.exponents({complexity.RECORD: seal("complexity", result, Made("", []))})
+    assert [(row["path"], row["along"]) for row in rows[:2]] == [("ffa", "n"), ("gram", "n")]
+    assert rows[0]["exponent"] == rows[0]["low"] == rows[0]["high"] == 1

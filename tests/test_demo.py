@@ -10,7 +10,7 @@ from rich.console import Console
 
 import faqd_math as fm
 from analysis.demo import STUDENTS, TEACHER, run_demo
-from analysis.ffa_error import error_curves
+from analysis.studies.probe_errors import error_curves
 from faqd_math.claims import CLAIMS
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import faqd_math as fm
-from analysis.estimators import compare_estimators
+from analysis.studies.estimators import compare_estimators
 from faqd_math.claims import cases_from_pairs
 from faqd_math.features import unit_pixel_pair
 from faqd_math.gradients import unit_fa_gradient

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import faqd_math as fm
-from analysis.complexity import peak_bytes
+from analysis.studies.complexity import peak_bytes
 from faqd_math import losses
 from faqd_math.theory import moments, order_one
 from faqd_train.losses import forms as _affinity

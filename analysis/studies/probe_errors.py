@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
 import faqd_math as fm
-from analysis.ffa_error import Array, error_curves, relative_errors
-from analysis.studies.inputs import Pairs
-from faqd_math.theory.bounds import GAUSSIAN_BOUNDS
+from analysis.records.store import Records
+from analysis.rendering.product import Product
+from analysis.rendering.tables import Row
+from analysis.studies.probe_errors_figures import (
+    RECORD,
+    draw_errors,
+    draw_tails,
+    error_rows,
+    tail_rows,
+)
+from analysis.studies.study import Array, Pairs, Result, Study
+from faqd_math.theory.bounds import GAUSSIAN_BOUNDS, Bound
 from faqd_math.theory.planning import typical_error
 
+PROBES = (1, 2, 4, 8, 15, 32, 64)
+REPLICATIONS = 2000
 TAIL_PROBES = 15  # the released code's
 TAIL_DRAWS = 5  # times the other measurements
 EPSILONS = tuple(round(0.05 * i, 2) for i in range(1, 20))
@@ -21,9 +33,70 @@ EPSILONS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 ASKED = ((0.5, 0.05), (0.3, 0.05), (0.1, 0.05), (0.3, 0.01))
 
 
+BOUNDS: Mapping[str, Bound] = {
+    "Chebyshev (B1)": fm.bounds.chebyshev,
+    "Cortinovis & Kressner (B4)": fm.bounds.cortinovis_kressner,
+    "stable rank (B6)": fm.bounds.stable_rank_tail,
+    "Chernoff (B9)": fm.bounds.chernoff,
+}
+
+
+@dataclass(frozen=True)
+class ErrorCurves:
+    """Relative errors that FFA exceeds with probability delta, by number of probes."""
+
+    n: int
+    effective_rank: float
+    delta: float
+    replications: int
+    probes: Sequence[int]
+    measured: Sequence[float]
+    exact: Sequence[float]
+    bounds: Mapping[str, Sequence[float]]
+
+
+def error_curves(
+    student: Array,
+    teacher: Array,
+    *,
+    rng: np.random.Generator,
+    probes: Sequence[int] = PROBES,
+    delta: float = 0.05,
+    replications: int = REPLICATIONS,
+) -> ErrorCurves:
+    """Measure and compute the errors of one sample's maps (C, H, W)."""
+    spectrum = fm.gap_spectrum(student, teacher)
+    return ErrorCurves(
+        n=student[0].size,
+        effective_rank=fm.effective_rank(spectrum),
+        delta=delta,
+        replications=replications,
+        probes=probes,
+        measured=[
+            float(np.quantile(relative_errors(student, teacher, k, replications, rng), 1 - delta))
+            for k in probes
+        ],
+        exact=[typical_error(spectrum, k, delta) for k in probes],
+        bounds={
+            name: [typical_error(spectrum, k, delta, probability=bound) for k in probes]
+            for name, bound in BOUNDS.items()
+        },
+    )
+
+
+def relative_errors(
+    student: Array, teacher: Array, k: int, replications: int, rng: np.random.Generator
+) -> Array:
+    """|T − μ|/μ of independent draws, for one sample's maps (C, H, W)."""
+    exact = fm.fa_loss(student, teacher)
+    n = student[0].size
+    draws = (fm.sample_probes(n, k, rng=rng) for _ in range(replications))
+    return np.abs(np.array([fm.ffa_loss(student, teacher, z) for z in draws]) / exact - 1)
+
+
 def probe_errors(
-    pairs: Pairs, about: str, *, rng: np.random.Generator, replications: int = 2000
-) -> dict[str, Any]:
+    pairs: Pairs, about: str, *, rng: np.random.Generator, replications: int = REPLICATIONS
+) -> Result:
     """Measure and compute on the first sample of each pair; the exact law alone on all samples.
 
     Parameters
@@ -104,3 +177,54 @@ def _needed(spectrum: Array, epsilon: float, delta: float) -> dict[str, Any]:
     }
     exact = fm.law.probes_needed(spectrum, epsilon, delta)
     return {"epsilon": epsilon, "delta": delta, "probes": {"exact law": exact, **by_bound}}
+
+
+def needed_rows(records: Records) -> list[Row]:
+    """Give the smallest k by the exact law and each bound, for every stage and request."""
+    return [
+        {
+            "stage": tap,
+            "N": stage["n"],
+            "ρ": round(stage["effective_rank"], 1),
+            "ε": asked["epsilon"],
+            "δ": asked["delta"],
+            **asked["probes"],
+        }
+        for tap, stage in records[RECORD].result["stages"].items()
+        for asked in stage["needed"]
+    ]
+
+
+STUDY = Study(
+    name="probe-errors",
+    keys=frozenset({"about", "stages", "delta", "replications"}),
+    compute=lambda s: probe_errors(s.pairs, s.describe(), rng=s.rng),
+    needs="maps",
+    k=PROBES,
+    replications=REPLICATIONS,
+    products=(
+        Product(
+            name="error-against-probes",
+            needs=(RECORD,),
+            text="FFA's relative error falls like one over the root of k in each stage; measured "
+            "errors lie on the exact law, and the bounds above it, Chernoff's closest.",
+            draw=lambda records: draw_errors(records[RECORD].result),
+            rows=error_rows,
+        ),
+        Product(
+            name="tail-probability",
+            needs=(RECORD,),
+            text="The probability of a relative error falls with the error; every bound lies above "
+            "the exact law, on which the measured shares lie.",
+            draw=draw_tails,
+            rows=tail_rows,
+        ),
+        Product(
+            name="probes-needed",
+            needs=(RECORD,),
+            text="Smallest k for a relative error of at most ε but for probability δ: by the exact "
+            "law and by each bound, on one image's captured maps.",
+            rows=needed_rows,
+        ),
+    ),
+)
