@@ -33,7 +33,7 @@ from analysis.products import training_curves
 from analysis.records.identity import describe_run
 from analysis.rendering.figures import style, to_bytes
 from analysis.studies import affinities
-from analysis.studies.probe_errors import stage_errors
+from analysis.studies.probe_errors import DELTA, stage_errors
 from analysis.studies.probe_errors_figures import draw_errors
 from analysis.studies.study import Pairs
 from faqd_math.claims import CLAIMS, Report, verification_subjects, verify
@@ -192,7 +192,7 @@ def _draw(
     about = "Digits, KD + FA"
     result = {
         "about": about,
-        "delta": next(iter(errors.values()))["delta"],
+        "delta": DELTA,
         "replications": replications,
         "stages": errors,
     }

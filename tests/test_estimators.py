@@ -144,7 +144,7 @@ def test_the_study_finds_what_the_theory_says():
     )
     replications = 1000
     errors = {
-        error.estimator: error
+        error["estimator"]: error
         for error in compare_estimators(
             [case], rng=np.random.default_rng(0), k=6, replications=replications
         )
@@ -157,6 +157,6 @@ def test_the_study_finds_what_the_theory_says():
         "sampled pixels": estimators.sampled_variance(case.student, case.teacher, m) / case.mu**2,
     }
     for name, variance in expected.items():
-        assert errors[name].value_error == pytest.approx(variance**0.5, rel=0.15, abs=1e-9)
+        assert errors[name]["value_error"] == pytest.approx(variance**0.5, rel=0.15, abs=1e-9)
     for error in errors.values():
-        assert abs(error.bias_in_errors) < 5
+        assert abs(error["bias_in_errors"]) < 5

@@ -6,14 +6,15 @@ import shlex
 import subprocess
 
 import pytest
+from finished_runs import FLOAT, TEACHER, finished_run
 
 from analysis.products.catalogue import KINDS, load_records
 from analysis.records import collect, store
 from analysis.records.cells import cells
-from analysis.records.identity import describe_run, file_name, settings_hash, settings_of
+from analysis.records.identity import describe_run, file_name, settings_of
 from analysis.records.provenance import Origin
 from analysis.records.run_records import run_record
-from analysis.records.store import Made, Record, seal
+from analysis.records.store import Made, seal
 from analysis.studies.__main__ import parser as studies_parser
 from faqd_train import load_config
 from faqd_train.cli import _parser as train_parser
@@ -160,37 +161,12 @@ def test_committed_runs_are_named_by_what_was_run():
 
 # Runs ----------------------------------------------------------------------------------------
 
-TEACHER = {"seed": 0, "weights_sha256": "ab" * 32, "validation_accuracy": 1, "test_accuracy": 1}
-
-
-def finished_run(*settings, name="digits", teacher=None, init=None, weights="12"):
-    """Make up what run.json holds."""
-    config = load_config(name, settings).model_dump(mode="json")
-    epoch = {"epoch": 1, "loss": 1.0, "terms": {"fa": 0.5}, "validation_accuracy": 0.5, "lr": 0.1}
-    made_in = dict.fromkeys(("python", "faqd", "numpy", "torch"), "1")
-    return {
-        "schema": 1,
-        "config": config,
-        "teacher": teacher,
-        "init": init,
-        "data": {"train_sha256": "cd"},
-        "environment": made_in | {"git_revision": "abc", "git_dirty": False},
-        "epochs": [epoch | {"seconds": 1.0, "order_sha256": "ef"}] * config["optimizer"]["epochs"],
-        "validation_accuracy": 0.5,
-        "test_accuracy": 0.25,
-        "seconds": 1.0,
-        "weights_sha256": weights,
-    }
-
 
 def add(tmp_path, run, **options):
     folder = tmp_path / "run"
     folder.mkdir(exist_ok=True)
     (folder / "run.json").write_text(json.dumps(run))
     return collect.add_run(folder, tmp_path / "to", **options)
-
-
-FLOAT = ("bits=float", "method=supervised")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +181,7 @@ FLOAT = ("bits=float", "method=supervised")
 )
 def test_a_run_is_named_by_what_was_run(tmp_path, settings, name):
     path = add(tmp_path, finished_run(*settings, "run.seed=4", "optimizer.epochs=2"))
-    assert re.fullmatch(rf"digits-resnet8-{name}-2ep-[0-9a-f]{{10}}-seed4\.json", path.name)
+    assert re.fullmatch(rf"digits-preactresnet8-{name}-2ep-[0-9a-f]{{10}}-seed4\.json", path.name)
     record = store.load(path)
     assert (record.seeds, record.revision, record.dirty) == ([4], "abc", False)
     assert record.k == ([5] if "ffa5" in name else [])
@@ -285,18 +261,36 @@ def test_a_teacher_is_one_whose_weights_another_run_learnt_from():
     assert not any(cell.teaches for cell in cells({"x": records[file_name(teacher)]}))
 
 
-def test_settings_of_another_schema_are_described():
-    """Loss terms as tables, and bits of weights and activations in tables of their own."""
-    config = {
-        "data": {"name": "cifar10"},
-        "model": {"factory": "somebody.networks:resnet56"},
-        "quantization": {"weights": {"bits": 4}, "activations": {"bits": 32}},
-        "objective": {"kd": {"weight": 1.0}, "fa": {"weight": 0.1, "probes": {"k": 15}}},
-    }
-    assert describe_run({"config": config}) == {
-        "data": "cifar10", "network": "resnet56", "bits": "4W", "method": "FFA, k = 15",
-        "labels": False, "start": "scratch",
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            {
+                "data": {"name": "cifar10"},
+                "model": {"kind": "resnet", "depth": 20},
+                "quantization": {"weights": {"bits": 4}, "activations": None},
+                "objective": {
+                    "kd": {"weight": 1.0},
+                    "fa": {"weight": 0.1, "probes": {"k": 15, "gradient": "one-sided"}},
+                    "label": None,
+                },
+            },
+            ("cifar10", "ResNet-20", "4W", "FFA, k = 15, one-sided", False),
+        ),
+        (
+            {
+                "data": {"name": "folder"},
+                "model": {"factory": "somebody.networks:resnet56"},
+                "quantization": {"weights": None, "activations": None},
+                "objective": {"kd": None, "fa": None, "label": {"weight": 1.0}},
+            },
+            ("folder", "resnet56", "float", "supervised", True),
+        ),
+    ],
+)
+def test_terms_and_bits_may_be_tables(config, words):
+    described = describe_run({"config": config})
+    assert tuple(described.values()) == (*words, "scratch")
 
 
 @pytest.mark.parametrize("key", ["base", *VARIANTS])
@@ -319,6 +313,14 @@ def test_a_collected_run_is_not_overwritten_unless_asked(tmp_path):
         add(tmp_path, finished_run(weights="34"))
     assert add(tmp_path, finished_run(weights="34"), replace=True) == path
     assert store.load(path).result["weights_sha256"] == "34"
+
+
+def test_records_are_renamed_when_the_settings_have_changed(tmp_path):
+    path = add(tmp_path, finished_run())
+    record = store.load(path)
+    path.rename(path.with_name("digits-of-old.json"))
+    assert collect.main(["renew", "--to", str(tmp_path / "to")]) == 0
+    assert store.load_all(tmp_path / "to") == {f"runs/{path.stem}": record}
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
@@ -344,9 +346,3 @@ def test_of_a_claim_the_hardest_check_is_kept(tmp_path, command, seed, k, replic
     (record,) = store.load_all(tmp_path / "to", KINDS).values()
     assert record.result["claims"] == [{"hardest": "hard", "checks": 2, "check": checks[1]}]
     assert (record.seeds, record.k, record.replications) == ([seed], [k], replications)
-
-
-def test_hashes_depend_on_no_order_of_keys():
-    assert settings_hash({"a": 1, "b": 2}) == settings_hash({"b": 2, "a": 1})
-    assert settings_hash({"a": 1}) != settings_hash({"a": 2})
-    assert isinstance(run_record(finished_run()), Record)

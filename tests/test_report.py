@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_records import TEACHER, finished_run
+from finished_runs import TEACHER, finished_run
 
 from analysis.products.build import FOLDER
 from analysis.report import main

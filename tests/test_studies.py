@@ -39,7 +39,15 @@ def test_crops_are_central():
 
 def test_measured_tails_agree_with_the_exact_law_and_bounds_hold(pairs):
     result = probe_errors(pairs, "toy", rng=np.random.default_rng(1), replications=200)
-    for stage in result["stages"].values():
+    for stage, maps in zip(result["stages"].values(), pairs.values(), strict=True):
+        spectrum = fm.gap_spectrum(maps[0][0], maps[1][0])
+        for i, k in enumerate(stage["probes"]):
+            for name, probability in (("exact", 0.05), ("measured", 0.05)):
+                actual = fm.law.failure_probability(spectrum, k, stage[name][i])
+                # The 95 % quantile of 200 draws lies within 5 σ of their share, 0.015 each.
+                spread = 1e-6 if name == "exact" else 5 * 0.0155
+                assert actual == pytest.approx(probability, abs=spread)
+            assert all(errors[i] > stage["exact"][i] for errors in stage["bounds"].values())
         tails = stage["tails"]
         for i, _ in enumerate(EPSILONS):
             exact = tails["exact law"][i]
@@ -151,7 +159,7 @@ def run(tmp_path, pairs):
 def test_ranks_follow_the_captured_epochs(run, pairs):
     result = ranks(Sources(run=run))
     assert (result["epochs"], result["samples"]) == ([0, 1, 2], 2)
-    assert result["about"] == "CIFAR-10, 4W4A ResNet-20 by FA, 2 epochs"
+    assert result["about"] == "CIFAR-10, 4W4A PreActResNet-20 by FA, 2 epochs"
     before, middle, _ = result["taps"]["first"]["fa"]
     # The median of two samples is their mean.
     samples = zip(*pairs["first"], strict=True)
@@ -209,7 +217,7 @@ def test_all_computes_what_has_its_inputs_and_keeps_the_rest(tmp_path, run, caps
     assert set(records["studies/ranks"].inputs) == {p.name for p in run.glob("*.npz")}
     assert (noise.seeds, noise.k[-1], noise.replications) == ([0], 64, 400)
     for record in records.values():
-        assert "--run cifar10-fa --about 'CIFAR-10, 4W4A ResNet-20 by FA, 2 epochs'" in (
+        assert "--run cifar10-fa --about 'CIFAR-10, 4W4A PreActResNet-20 by FA, 2 epochs'" in (
             record.command
         )
 

@@ -1,39 +1,31 @@
 """Tables: means and spreads of hand-made runs, three forms of one content, published figures."""
 
 import csv
-import hashlib
 from io import StringIO
 
 import pytest
+from finished_runs import FLOAT, TEACHER, finished_run
 
 from analysis.products import accuracy, claims
 from analysis.products.build import FOLDER
 from analysis.products.catalogue import PRODUCTS, load_records
-from analysis.records.provenance import Origin
-from analysis.records.store import Made, seal
+from analysis.records.run_records import run_record
 from analysis.rendering import tables
 from analysis.studies import cost, probe_errors
 
-ORIGIN = Origin(None, None, None, {})
+SETTINGS = ("method=fa", "labels=label-free", "optimizer.epochs=2")
 
 
-def run(test_accuracy, *, seed=0, epochs=2, precision="float32", **changes):
-    """Make a run's record that only the accuracy table reads."""
-    words = {"data": "cifar10", "network": "ResNet-20", "start": "scratch", "bits": "4W4A"}
-    result = words | {"method": "FA", "labels": False} | changes
-    config = {"words": {**result}, "run": {"precision": precision, "seed": seed}}
-    result |= {"epochs": [{}] * epochs, "test_accuracy": test_accuracy, "config": config}
-    result["weights_sha256"] = hashlib.sha256(repr(result).encode()).hexdigest()
-    return seal("run", result, Made("", [seed], origin=ORIGIN))
+def record(test, *settings, name="cifar10"):
+    return run_record(finished_run(*SETTINGS, *settings, name=name, test=test, teacher=TEACHER))
 
 
-FLOAT = {"bits": "float", "method": "supervised", "labels": True}
 RUNS = {
-    "runs/a": run(0.80),
-    "runs/b": run(0.84, seed=1),
-    "runs/mixed": run(0.1, precision="bfloat16"),
-    "runs/float": run(0.9, epochs=3, **FLOAT),
-    "runs/unlabelled": run(None, data="folder"),
+    "runs/a": record(0.80),
+    "runs/b": record(0.84, "run.seed=1"),
+    "runs/mixed": record(0.1, "run.precision=bfloat16"),
+    "runs/float": record(0.9, "data.labels=true", *FLOAT, "optimizer.epochs=3"),
+    "runs/unlabelled": record(None, name="digits"),
 }
 
 
@@ -46,7 +38,7 @@ def test_accuracy_is_mean_and_deviation_over_the_seeds_of_equal_settings():
     assert (equal["n"], equal["epochs"]) == (2, 2)
     assert (mixed["test_accuracy_mean"], mixed["n"]) == (0.1, 1)
     assert (rows["cifar10", "float", ""]["test_accuracy_mean"]) == 0.9
-    assert rows["folder", "4W4A", ""]["test_accuracy_mean"] is None
+    assert rows["digits", "4W4A", ""]["test_accuracy_mean"] is None
 
 
 def test_the_readable_form_shows_what_was_run_and_one_line_says_what_was_not():
@@ -55,7 +47,7 @@ def test_the_readable_form_shows_what_was_run_and_one_line_says_what_was_not():
         ("cifar10", "float", ""): "90.0 (1)",
         ("cifar10", "4W4A", "float32"): "82.0 ± 2.8 (2)",
         ("cifar10", "4W4A", "bfloat16"): "10.0 (1)",
-        ("folder", "4W4A", ""): "unknown",
+        ("digits", "4W4A", ""): "unknown",
     }
     # 3 data sets, 2 starts, 6 bit widths, 10 methods; 1 of them was run
     assert accuracy.not_run(RUNS) == (

@@ -130,10 +130,11 @@ def _text(settings: Settings, named: bool) -> str:
 def _place(cell: Cell) -> tuple[Any, ...]:
     """Order by data, length and kind of training: float before bits, KD before FA and FFA."""
     words = cell.words
-    method, _, k = words["method"].partition(", k = ")
+    method, *options = words["method"].split(", ")
     floating = words["bits"] == "float"
     return (
         (words["data"], words["epochs"], not floating, words["bits"], words["start"]),
-        (words["labels"] and method != "supervised", _ORDER.index(method), int(k or 0)),
+        (words["labels"] and method != "supervised", _ORDER.index(method)),
+        [(len(option), option) for option in options],
         (words["network"], cell.other, cell.settings),
     )

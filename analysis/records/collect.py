@@ -16,7 +16,7 @@ from typing import Any
 
 from analysis.records.identity import file_name
 from analysis.records.run_records import read_run, run_record
-from analysis.records.store import FOLDER, Made, seal, write
+from analysis.records.store import FOLDER, Made, load, seal, write
 
 
 def add_run(folder: Path, to: Path = FOLDER, *, replace: bool = False) -> Path:
@@ -55,6 +55,18 @@ def add_claims(
     return write(to / "claims" / f"{name}.json", record, replace=replace)
 
 
+def renew(to: Path = FOLDER) -> list[Path]:
+    """Write the records of runs in the schema of this version, and name them by it."""
+    written = []
+    for path in sorted((to / "runs").glob("*.json")):
+        record = load(path)
+        data = {"train_sha256": record.inputs["training images"]}
+        run = {**record.result, "data": data}
+        path.unlink()
+        written.append(write(to / "runs" / file_name(run), run_record(run)))
+    return written
+
+
 def _verify_options(command: str) -> argparse.Namespace:
     """Read seed, k and replications from the command, with the defaults of faqd-math verify."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -87,7 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     claims.set_defaults(
         add=lambda o: [add_claims(o.report, o.name, o.command, o.to, replace=o.replace)]
     )
-    for command in (runs, claims):
+    renewed = commands.add_parser("renew", help="rename records after a change of the settings")
+    renewed.set_defaults(add=lambda o: renew(o.to))
+    for command in (runs, claims, renewed):
         command.add_argument("--to", type=Path, default=FOLDER, help="folder of the records")
         command.add_argument(
             "--replace", action="store_true", help="replace records of other content"

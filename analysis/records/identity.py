@@ -8,9 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from faqd_train.config.files import check_config
+
 # Where files lie decides no number; of a start, the weights are named instead.
 _LEFT_OUT = ("data.dir", "data.cache", "model.init", "run.seed")
 _HASH_DIGITS = 10
+_KINDS = {"preact-resnet": "PreActResNet", "resnet": "ResNet"}
 
 Settings = Mapping[str, Any]
 
@@ -30,6 +33,11 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def present_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return recorded settings in the schema of this version, by which runs are compared."""
+    return check_config(config).model_dump(mode="json")
+
+
 def settings_of(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides a run but for its seed, by dotted keys.
 
@@ -39,11 +47,10 @@ def settings_of(run: Mapping[str, Any]) -> dict[str, Any]:
         What run.json holds, or a record's result: "config", and "teacher" and "init" where there
         are such networks, which are named by the hashes of their weights.
     """
-    settings = {k: v for k, v in flatten(run["config"]).items() if k not in _LEFT_OUT}
-    for source in ("teacher", "init"):
-        if run.get(source):
-            settings[source] = run[source]["weights_sha256"]
-    return settings
+    leaves = flatten(present_settings(run["config"]))
+    settings = {key: value for key, value in leaves.items() if key not in _LEFT_OUT}
+    sources = {source: run[source] for source in ("teacher", "init") if run.get(source)}
+    return settings | {name: source["weights_sha256"] for name, source in sources.items()}
 
 
 def settings_hash(settings: Settings) -> str:
@@ -68,7 +75,7 @@ def describe_run(run: Mapping[str, Any]) -> dict[str, Any]:
         "network": _network(config["model"]),
         "bits": _bits(config["quantization"]),
         "method": _method(objective),
-        "labels": _weight(objective.get("label")) > 0,
+        "labels": _has(objective["label"]),
         "start": "fine-tuned" if run.get("init") else "scratch",
     }
 
@@ -77,46 +84,47 @@ def file_name(run: Mapping[str, Any]) -> str:
     """Name a run's record by what was run, the hash of all settings, and the seed."""
     words = describe_run(run)
     labels = "labelled" if words["labels"] else "label-free"
-    method = words["method"].replace("k = ", "")
     parts = [
         words["data"],
-        *(re.sub(r"\W", "", words[key]) for key in ("network", "bits")),
-        re.sub(r"\W", "", method),
-        *([labels] if method != "supervised" else []),
+        *(_plain(words[key]) for key in ("network", "bits", "method")),
+        *([labels] if words["method"] != "supervised" else []),
         words["start"],
         f"{len(run['epochs'])}ep",
         settings_hash(settings_of(run)),
         f"seed{run['config']['run']['seed']}",
     ]
-    return "-".join(re.sub(r"[^a-z0-9-]+", "", str(part).lower()) for part in parts) + ".json"
+    return "-".join(parts) + ".json"
 
 
-def _weight(term: Any) -> float:
-    """Return the weight of a loss term, given as a number or as a table that holds it."""
-    if isinstance(term, Mapping):
-        return float(term.get("weight", 1))
-    return float(term or 0)
+def _plain(text: str) -> str:
+    return re.sub(r"\W|k = ", "", text).lower()
+
+
+def _has(term: Any) -> bool:
+    """Whether there is a loss term, given by its weight or by a table; None where there is none."""
+    return term is not None and term != 0
 
 
 def _network(model: Mapping[str, Any]) -> str:
     """Name a network by its kind and depth, or by its factory."""
-    leaves = {key.rpartition(".")[2]: value for key, value in flatten(model).items()}
-    if factory := leaves.get("factory"):
-        return str(factory).rpartition(":")[2]
-    return f"ResNet-{leaves['depth']}"
+    if model.get("factory"):
+        return str(model["factory"]).rpartition(":")[2]
+    return f"{_KINDS[model.get('kind', 'preact-resnet')]}-{model['depth']}"
 
 
-def _bits(quantization: Mapping[str, Any] | None) -> str:
-    leaves = flatten(quantization or {})
+def _bits(quantization: Mapping[str, Any]) -> str:
+    leaves = flatten(quantization)
     bits = {
-        kind: leaves.get(f"{name[:-1]}_bits") or leaves.get(f"{name}.bits") or 32
-        for kind, name in (("W", "weights"), ("A", "activations"))
+        kind: leaves.get(f"{name}_bits") or leaves.get(f"{name}s.bits") or 32
+        for kind, name in (("W", "weight"), ("A", "activation"))
     }
     return "".join(f"{b}{kind}" for kind, b in bits.items() if b < 32) or "float"
 
 
 def _method(objective: Mapping[str, Any]) -> str:
-    if _weight(objective.get("fa")) > 0:
-        leaves = {key.rpartition(".")[2]: value for key, value in flatten(objective).items()}
-        return f"FFA, k = {leaves['k']}" if leaves.get("k") else "FA"
-    return "KD" if _weight(objective.get("kd")) > 0 else "supervised"
+    if not _has(objective["fa"]):
+        return "KD" if _has(objective["kd"]) else "supervised"
+    leaves = {key.rpartition(".")[2]: value for key, value in flatten(objective).items()}
+    if not leaves.get("k"):
+        return "FA"
+    return f"FFA, k = {leaves['k']}" + ", one-sided" * (leaves.get("gradient") == "one-sided")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.records.identity import describe_run, file_name, flatten
+from analysis.records.identity import describe_run, file_name, flatten, present_settings
 from analysis.records.provenance import Origin
 from analysis.records.store import Made, Record, seal
 from faqd_train.config.files import load_config, packaged_configs
@@ -34,7 +35,8 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def run_record(run: Mapping[str, Any]) -> Record:
     """Make the record of what run.json holds (see `read_run`)."""
-    config, made_in = run["config"], run["environment"]
+    config, made_in = present_settings(run["config"]), run["environment"]
+    run = {**run, "config": config}
     teacher, init = run.get("teacher"), run.get("init")
     result = {
         **describe_run(run),
@@ -83,7 +85,7 @@ def training_command(run: Mapping[str, Any]) -> str:
 def _candidates(wanted: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[list[str]]:
     """Write the settings as changes of each packaged configuration, with parts and without."""
     described = describe_run(run)
-    method = described["method"].lower().replace(", k = ", "")
+    method = re.sub(r", k = (\d+).*", r"\1", described["method"]).lower()
     labels = "labelled" if described["labels"] else "label-free"
     parts = [f"bits={described['bits'].lower()}", f"method={method}"]
     parts += [f"labels={labels}"] if method != "supervised" else []

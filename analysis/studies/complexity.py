@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,7 +23,7 @@ import faqd_math as fm
 from analysis.records.store import Records
 from analysis.rendering.product import Product
 from analysis.rendering.tables import Row
-from analysis.studies.power_law import Array, Exponent, fit_exponent
+from analysis.studies.power_law import Exponent, fit_exponent
 from analysis.studies.study import Result, Study
 from faqd_math.cost import Path as LossPath
 from faqd_train.losses import affinity as losses
@@ -149,7 +150,7 @@ def cpu_seconds(call: Callable[[], object], repetitions: int = 1) -> float:
     return (time.process_time() - start) / repetitions
 
 
-def interleaved_seconds(calls: Sequence[Callable[[], object]], rounds: int) -> Array:
+def interleaved_seconds(calls: Sequence[Callable[[], object]], rounds: int) -> NDArray[np.float64]:
     """Time every call once a round, after two calls of each to warm up; array (rounds, calls).
 
     What slows a whole round down moves all of its sizes, and no slope. Short calls are repeated.

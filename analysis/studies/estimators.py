@@ -7,7 +7,6 @@ multiply-adds of the forward pass (§4), that the others may spend.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -33,43 +32,13 @@ _K, _REPLICATIONS, _IMAGES = 15, 400, 4
 Draw = Callable[[np.random.Generator], tuple[float, Array]]
 
 
-@dataclass(frozen=True)
-class Error:
-    """How far an estimate is off on one pair of maps.
-
-    Attributes
-    ----------
-    maps, estimator : str
-    pixels, student_channels, teacher_channels : int
-        Of the maps.
-    effective_rank : float
-        Of the gap.
-    value_error : float
-        Relative root mean squared error of the value.
-    gradient_error : float
-        E‖Ĝ − G‖_F over ‖G‖_F, root of the mean square, by the student's unit pixels.
-    bias_in_errors : float
-        Mean error of the value in its standard errors: within some 4 for an unbiased estimate.
-    """
-
-    maps: str
-    estimator: str
-    pixels: int
-    student_channels: int
-    teacher_channels: int
-    effective_rank: float
-    value_error: float
-    gradient_error: float
-    bias_in_errors: float
-
-
 def compare_estimators(
     cases: Sequence[Case],
     *,
     rng: np.random.Generator,
     k: int = _K,
     replications: int = _REPLICATIONS,
-) -> list[Error]:
+) -> list[Result]:
     """Replicate every estimate on every pair of maps.
 
     Parameters
@@ -82,6 +51,12 @@ def compare_estimators(
         Probes of FFA, which set the cost; at least 6.
     replications : int
         Draws of each estimate: errors are known to about 1/√(2·replications).
+
+    Returns
+    -------
+    list of dict
+        By maps and estimator: the relative error of the value and of the gradient by the student's
+        unit pixels, each a root of the mean square, and the bias in its standard errors.
     """
     errors = []
     for case in cases:
@@ -123,23 +98,23 @@ def _estimators(case: Case, x: Array, y: Array, k: int) -> dict[str, Draw]:
 
 def _error(
     case: Case, x: Array, y: Array, estimator: str, draws: Sequence[tuple[float, Array]]
-) -> Error:
+) -> Result:
     exact, gradient = fm.fa_loss(case.student, case.teacher), unit_fa_gradient(x, y)
     off = np.array([value / exact - 1 for value, _ in draws])
     squares = np.array([(_tangent(slope - gradient, x) ** 2).sum() for _, slope in draws])
     length = float((_tangent(gradient, x) ** 2).sum())
     spread = float(off.std(ddof=1)) / np.sqrt(len(draws))
-    return Error(
-        maps=case.name,
-        estimator=estimator,
-        pixels=case.n,
-        student_channels=len(case.student),
-        teacher_channels=len(case.teacher),
-        effective_rank=case.effective_rank,
-        value_error=float(np.sqrt((off**2).mean())),
-        gradient_error=float(np.sqrt(squares.mean() / length)),
-        bias_in_errors=float(off.mean()) / spread if spread > 1e-12 else 0.0,
-    )
+    return {
+        "maps": case.name,
+        "estimator": estimator,
+        "pixels": case.n,
+        "student_channels": len(case.student),
+        "teacher_channels": len(case.teacher),
+        "effective_rank": case.effective_rank,
+        "value_error": float(np.sqrt((off**2).mean())),
+        "gradient_error": float(np.sqrt(squares.mean() / length)),
+        "bias_in_errors": float(off.mean()) / spread if spread > 1e-12 else 0.0,
+    }
 
 
 def _tangent(gradient: Array, x: Array) -> Array:
@@ -148,12 +123,11 @@ def _tangent(gradient: Array, x: Array) -> Array:
 
 
 def _compute(sources: Sources) -> Result:
-    errors = compare_estimators(cases_from_pairs(sources.pairs, _IMAGES), rng=sources.rng)
     return {
         "about": sources.describe(),
         "k": _K,
         "replications": _REPLICATIONS,
-        "errors": [asdict(error) for error in errors],
+        "errors": compare_estimators(cases_from_pairs(sources.pairs, _IMAGES), rng=sources.rng),
     }
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from faqd_math.theory.planning import typical_error
 
 PROBES = (1, 2, 4, 8, 15, 32, 64)
 REPLICATIONS = 2000
+DELTA = 0.05  # the probability of larger errors than those given
 TAIL_PROBES = 15  # the released code's
 TAIL_DRAWS = 5  # times the other measurements
 EPSILONS = tuple(round(0.05 * i, 2) for i in range(1, 20))
@@ -39,49 +39,6 @@ BOUNDS: Mapping[str, Bound] = {
     "stable rank (B6)": fm.bounds.stable_rank_tail,
     "Chernoff (B9)": fm.bounds.chernoff,
 }
-
-
-@dataclass(frozen=True)
-class ErrorCurves:
-    """Relative errors that FFA exceeds with probability delta, by number of probes."""
-
-    n: int
-    effective_rank: float
-    delta: float
-    replications: int
-    probes: Sequence[int]
-    measured: Sequence[float]
-    exact: Sequence[float]
-    bounds: Mapping[str, Sequence[float]]
-
-
-def error_curves(
-    student: Array,
-    teacher: Array,
-    *,
-    rng: np.random.Generator,
-    probes: Sequence[int] = PROBES,
-    delta: float = 0.05,
-    replications: int = REPLICATIONS,
-) -> ErrorCurves:
-    """Measure and compute the errors of one sample's maps (C, H, W)."""
-    spectrum = fm.gap_spectrum(student, teacher)
-    return ErrorCurves(
-        n=student[0].size,
-        effective_rank=fm.effective_rank(spectrum),
-        delta=delta,
-        replications=replications,
-        probes=probes,
-        measured=[
-            float(np.quantile(relative_errors(student, teacher, k, replications, rng), 1 - delta))
-            for k in probes
-        ],
-        exact=[typical_error(spectrum, k, delta) for k in probes],
-        bounds={
-            name: [typical_error(spectrum, k, delta, probability=bound) for k in probes]
-            for name, bound in BOUNDS.items()
-        },
-    )
 
 
 def relative_errors(
@@ -116,7 +73,7 @@ def probe_errors(
     }
     return {
         "about": about,
-        "delta": next(iter(stages.values()))["delta"],
+        "delta": DELTA,
         "replications": replications,
         "epsilons": EPSILONS,
         "tail_probes": TAIL_PROBES,
@@ -128,13 +85,27 @@ def probe_errors(
 def stage_errors(
     students: Array, teachers: Array, replications: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Give the first sample's error curves, and the exact law's of all samples (B, C, H, W)."""
-    curves = error_curves(students[0], teachers[0], rng=rng, replications=replications)
-    return asdict(curves) | {
-        "exact_of_all": [
-            [typical_error(fm.gap_spectrum(s, t), k, curves.delta) for k in curves.probes]
-            for s, t in zip(students, teachers, strict=True)
-        ],
+    """Give the errors that FFA exceeds with probability δ, by number of probes.
+
+    Measured, by the exact law and by the bounds for the first sample's maps (C, H, W); by the exact
+    law for all samples.
+    """
+    first = students[0], teachers[0]
+    spectra = [fm.gap_spectrum(*maps) for maps in zip(students, teachers, strict=True)]
+    measured = (relative_errors(*first, k, replications, rng) for k in PROBES)
+    return {
+        "n": students[0][0].size,
+        "effective_rank": fm.effective_rank(spectra[0]),
+        "delta": DELTA,
+        "replications": replications,
+        "probes": PROBES,
+        "measured": [float(np.quantile(errors, 1 - DELTA)) for errors in measured],
+        "exact": [typical_error(spectra[0], k, DELTA) for k in PROBES],
+        "bounds": {
+            name: [typical_error(spectra[0], k, DELTA, probability=bound) for k in PROBES]
+            for name, bound in BOUNDS.items()
+        },
+        "exact_of_all": [[typical_error(s, k, DELTA) for k in PROBES] for s in spectra],
     }
 
 
