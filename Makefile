@@ -25,7 +25,7 @@ figures-fresh: $(INSTALLED)
 	$(BIN)/faqd-train grid digits --out runs/digits
 	$(BIN)/python -m analysis.records.collect runs runs/digits/*/ --replace
 	$(BIN)/faqd-math verify --json runs/verify.json
-	$(BIN)/python -m analysis.records.collect claims runs/verify.json --name standard --command "faqd-math verify --json FILE" --replace
+	$(BIN)/python -m analysis.records.collect claims runs/verify.json --name standard --replace
 	$(BIN)/python -m analysis.studies all $(CIFAR) --replace
 	$(MAKE) figures
 

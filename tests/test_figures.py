@@ -96,7 +96,7 @@ def test_a_file_that_was_changed_or_lost_is_named(records, copied):
 def test_without_a_record_exactly_its_users_say_so(records):
     for lost in (name for name in records if name.startswith(("studies/", "claims/"))):
         left = {name: record for name, record in records.items() if name != lost}
-        lacking = {name for name, product in PRODUCTS.items() if product.missing(left)}
+        lacking = {name for name, product in PRODUCTS.items() if not product.choose(left)}
         assert lacking == users(lost)
         for name in lacking:
             text = make(PRODUCTS[name], left)["csv"].decode()
@@ -156,7 +156,7 @@ DRAWN["long and short runs"] = long_and_short_runs
 def drawn(request, records):
     product = PRODUCTS.get(request.param)
     with style():
-        figure = DRAWN[request.param](product.choose(records) if product else records)
+        figure = DRAWN[request.param](product.given(records) if product else records)
         figure.draw_without_rendering()
         yield figure
     plt.close(figure)

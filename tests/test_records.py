@@ -328,21 +328,29 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path):
         collect.add_run(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("command", "seed", "k", "replications"),
-    [
-        ("faqd-math verify", 0, 15, 2000),
-        ("faqd-math verify --seed 7 --k 3 --thorough", 7, 3, 20_000),
-        ("faqd-math verify --replications 50", 0, 15, 50),
-    ],
-)
-def test_of_a_claim_the_hardest_check_is_kept(tmp_path, command, seed, k, replications):
+def claims_report(tmp_path, **made):
     checks = [{"subject": "easy", "measured": 1.0}, {"subject": "hard", "measured": 2.0}]
     claims = [{"hardest": "hard", "checks": checks}]
-    report = {"false_alarm": 0.001, "failing": [], "claims": claims}
+    report = {"false_alarm": 0.001, "failing": [], "claims": claims, **made}
     (tmp_path / "report.json").write_text(json.dumps(report))
-    arguments = ["claims", str(tmp_path / "report.json"), "--name", "toy", "--command", command]
-    assert collect.main([*arguments, "--to", str(tmp_path / "to")]) == 0
+    return ["claims", str(tmp_path / "report.json"), "--name", "toy", "--to", str(tmp_path / "to")]
+
+
+def test_a_report_of_claims_keeps_the_hardest_checks_and_how_it_was_made(tmp_path):
+    made = {
+        "command": "faqd-math verify --seed 7", "seeds": [7], "k": 3, "replications": 50,
+        "features_sha256": "ab" * 32, "version": "0.1.0", "revision": "abc", "dirty": True,
+    }  # fmt: skip
+    assert collect.main(claims_report(tmp_path, **made)) == 0
     (record,) = store.load_all(tmp_path / "to", KINDS).values()
-    assert record.result["claims"] == [{"hardest": "hard", "checks": 2, "check": checks[1]}]
-    assert (record.seeds, record.k, record.replications) == ([seed], [k], replications)
+    (claim,) = record.result["claims"]
+    assert (claim["checks"], claim["check"]["measured"]) == (2, 2.0)
+    assert (record.command, record.seeds, record.k) == (made["command"], [7], [3])
+    assert (record.replications, record.inputs) == (50, {"features": "ab" * 32})
+    assert (record.version, record.revision, record.dirty) == ("0.1.0", "abc", True)
+
+
+def test_a_report_that_does_not_say_how_it_was_made_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        collect.main(claims_report(tmp_path))
+    assert "report.json lacks command, dirty, features_sha256" in capsys.readouterr().err

@@ -8,9 +8,8 @@ import torch
 
 from analysis.records.store import Made, seal
 from analysis.rendering.figures import style
-from analysis.rendering.product import make
 from analysis.studies import speed_figure as figure
-from analysis.studies.speed import STUDY, exponents, speed
+from analysis.studies.speed import STUDY, exponents, losses, speed, steps
 from faqd_train.benchmark.growth import Growth
 from faqd_train.benchmark.loss_paths import loss_paths
 from faqd_train.benchmark.shapes import GROWTH, STAGES
@@ -43,13 +42,12 @@ def test_the_record_holds_all_parts(record):
 
 
 def test_the_figure_shows_every_path_and_stage(record):
-    records = {figure.RECORD: record}
-    rows = figure.rows(records)
+    rows = figure.rows(record.result)
     paths = {path.name for path in loss_paths(torch.Generator())}
     assert {row["path"] for row in rows} == paths
     assert len(rows) == len(paths) * (len(STAGES) + len(record.result["sweep"]))
     with style():
-        drawn = figure.draw(records)
+        drawn = figure.draw(record.result)
     above, below = drawn.axes
     assert {line.get_label() for line in above.lines} == {*paths, "limit of exact FA"}
     names = [label.get_text() for label in below.get_yticklabels()]
@@ -59,16 +57,12 @@ def test_the_figure_shows_every_path_and_stage(record):
 
 
 def test_the_tables_hold_every_path_and_both_steps(record):
-    _, *tables = STUDY.products
-    losses, steps = (make(table, {figure.RECORD: record}) for table in tables)
-    lines = losses["csv"].decode().splitlines()
-    assert len(lines) == 1 + 6 * len(STAGES)
-    released = next(line for line in lines if "released FA, direct" in line).split(",")
-    assert released[5] == "1"  # of itself; the path's name holds a comma
-    first, second = steps["csv"].decode().splitlines()[1:]
-    assert first.startswith("released,")
-    assert first.endswith(",1")
-    assert second.startswith("ours,")
+    rows = losses(record.result)
+    assert len(rows) == 6 * len(STAGES)
+    released = next(row for row in rows if row["path"] == "released FA, direct")
+    assert released["times as fast as released FA"] == 1
+    first, second = steps(record.result)
+    assert (first["step"], first["times as fast"], second["step"]) == ("released", 1, "ours")
 
 
 def test_a_ratio_is_of_medians_with_opposite_quartiles():

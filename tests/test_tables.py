@@ -122,11 +122,13 @@ def records():
 
 
 def test_the_audit_tells_of_each_defect(records):
-    assert [row["claim"] for row in claims.audit(records)] == [f"R{i}" for i in range(1, 9)]
+    assert [row["claim"] for row in claims.audit(records[claims.RECORD].result)] == [
+        f"R{i}" for i in range(1, 9)
+    ]
 
 
 def test_no_bound_asks_for_fewer_probes_than_the_exact_law(records):
-    rows = probe_errors.needed_rows(records)
+    rows = probe_errors.needed_rows(records["studies/probe-errors"].result)
     assert len(rows) == 12
     for row in rows:
         bounds = [k for name, k in row.items() if name.startswith("B")]
@@ -137,7 +139,7 @@ def test_no_bound_asks_for_fewer_probes_than_the_exact_law(records):
 def test_costs_are_those_of_the_formulas(records):
     (row,) = (
         r
-        for r in cost.cost_rows(records)
+        for r in cost.cost_rows(records["studies/cost"].result)
         if (r["channels"], r["pixels"], r["path"]) == (16, 1024, "gram")
     )
     assert row["multiply-adds"] == 3 * 1024 * 16**2

@@ -118,7 +118,7 @@ def _published() -> dict[tuple[object, ...], dict[str, str]]:
 
 ACCURACY = Product(
     name="accuracy",
-    needs=("runs/*",),
+    needs="runs/*",
     text="Test accuracy in percent after the last epoch: mean ± standard deviation over seeds (n), "
     "published figures in brackets. Runs of a row differ in the seed alone. FA and FFA come with "
     "KD; other: further settings in which rows of equal words differ; teacher: its test accuracy.",

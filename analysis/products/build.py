@@ -41,7 +41,7 @@ def provenance(product: Product, records: Records) -> dict[str, Any]:
         "command": f"python -m analysis.products.build {product.name}",
         "records": {name: record.sha256 for name, record in chosen.items()},
         "seeds": sorted({seed for record in chosen.values() for seed in record.seeds}),
-        "missing": product.missing(records),
+        "missing": [] if chosen else [product.needs],
         "inputs": {path.relative_to(ROOT).as_posix(): file_sha256(path) for path in product.inputs},
         "code": code_sha256(files),
         "code_files": [path.relative_to(ROOT).as_posix() for path in files],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from analysis.products import claims
@@ -18,7 +19,11 @@ KINDS: Mapping[str, frozenset[str]] = {
     "claims": frozenset({"claims", "false_alarm", "failing"}),
     **{study.name: study.keys for study in STUDIES.values()},
 }
-_OF_STUDIES = tuple(product for study in STUDIES.values() for product in study.products)
+_OF_STUDIES = (
+    replace(product, needs=f"studies/{study.name}")
+    for study in STUDIES.values()
+    for product in study.products
+)
 PRODUCTS: Mapping[str, Product] = {
     product.name: product for product in (*_OF_STUDIES, *CURVES, ACCURACY, *claims.PRODUCTS)
 }

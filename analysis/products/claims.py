@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from analysis.records.store import Records
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
 
 RECORD = "claims/standard"
 
 
-def claims(records: Records) -> list[Row]:
+def claims(result: Result) -> list[Row]:
     """Give each claim, what was measured where it is strained most, and the verdict."""
     return [
         {
@@ -22,26 +21,26 @@ def claims(records: Records) -> list[Row]:
             "checks": claim["checks"],
             "verdict": "holds" if claim["holds"] else "FAILS",
         }
-        for claim in records[RECORD].result["claims"]
+        for claim in result["claims"]
     ]
 
 
-def audit(records: Records) -> list[Row]:
+def audit(result: Result) -> list[Row]:
     """Give the claims about the released code."""
-    return [row for row in claims(records) if str(row["claim"]).startswith("R")]
+    return [row for row in claims(result) if str(row["claim"]).startswith("R")]
 
 
 PRODUCTS = (
     Product(
         name="claims",
-        needs=(RECORD,),
+        needs=RECORD,
         text="Every claim on maps of known character: measured and claimed where it is strained "
         "most, of so many checks.",
         rows=claims,
     ),
     Product(
         name="audit",
-        needs=(RECORD,),
+        needs=RECORD,
         text="The audit of the released code: each defect re-enacted; the verdict is on the claim "
         "that it is there.",
         rows=audit,

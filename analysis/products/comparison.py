@@ -41,7 +41,7 @@ def _text(value: Any) -> str:
 
 COMPARISON = Product(
     name="comparison",
-    needs=("runs/*",),
+    needs="runs/*",
     text="The settings in which the runs differ, and what came out; networks by the hashes of "
     "their weights.",
     rows=rows,

@@ -143,7 +143,7 @@ def curves_of(data: str, title: str) -> Product:
     """Make the figure of one data set's runs."""
     return Product(
         name=f"training-curves-{data}",
-        needs=(f"runs/{data}-*",),
+        needs=f"runs/{data}-*",
         text=f"{title}: validation error by epoch for each method, and the FA term of those that "
         "have one.",
         draw=partial(draw, title=title),

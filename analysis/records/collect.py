@@ -1,22 +1,27 @@
 """Finished runs and claim reports become records.
 
 python -m analysis.records.collect runs runs/digits/*/
-python -m analysis.records.collect claims report.json --name standard --command "faqd-math verify"
+python -m analysis.records.collect claims report.json --name standard
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis.records.identity import file_name
+from analysis.records.provenance import Origin, current_origin
 from analysis.records.run_records import read_run, run_record
 from analysis.records.store import FOLDER, Made, load, seal, write
+
+# What a report of claims says of how it was made.
+_MADE = (
+    "command", "seeds", "k", "replications", "features_sha256", "version", "revision", "dirty",
+)  # fmt: skip
 
 
 def add_run(folder: Path, to: Path = FOLDER, *, replace: bool = False) -> Path:
@@ -32,27 +37,43 @@ def add_run(folder: Path, to: Path = FOLDER, *, replace: bool = False) -> Path:
     return write(to / "runs" / file_name(run), run_record(run), replace=replace)
 
 
-def add_claims(
-    report: Path, name: str, command: str, to: Path = FOLDER, *, replace: bool = False
-) -> Path:
+def add_claims(report: Path, name: str, to: Path = FOLDER, *, replace: bool = False) -> Path:
     """Turn the report of ``faqd-math verify --json`` into a record; return its path.
 
     Of each claim's checks it keeps the hardest, and how many there were.
+
+    Raises
+    ------
+    ValueError
+        If the report does not say how it was made, or the record must not be replaced.
     """
     full = json.loads(report.read_text("utf-8"))
-    claims = [
-        {**claim, "checks": len(claim["checks"]), "check": _hardest(claim)}
-        for claim in full["claims"]
-    ]
-    options = _verify_options(command)
-    made = Made(
-        command,
-        seeds=[full.get("seed", options.seed)],
-        k=[full.get("k", options.k)],
-        replications=full.get("replications", options.replications),
+    if missing := set(_MADE) - set(full):
+        raise ValueError(
+            f"{report} lacks {', '.join(sorted(missing))}; a report of faqd-math verify --json of "
+            f"this version is accepted: make it again."
+        )
+    made = {key: full.pop(key) for key in _MADE}
+    record = seal(
+        "claims",
+        full | {"claims": [_with_hardest(claim) for claim in full["claims"]]},
+        Made(
+            made["command"],
+            seeds=made["seeds"],
+            k=[made["k"]],
+            replications=made["replications"],
+            inputs={"features": sha} if (sha := made["features_sha256"]) else {},
+            origin=Origin(
+                made["version"], made["revision"], made["dirty"], current_origin().versions
+            ),
+        ),
     )
-    record = seal("claims", {**full, "claims": claims}, made)
     return write(to / "claims" / f"{name}.json", record, replace=replace)
+
+
+def _with_hardest(claim: Mapping[str, Any]) -> dict[str, Any]:
+    hardest = next(check for check in claim["checks"] if check["subject"] == claim["hardest"])
+    return {**claim, "checks": len(claim["checks"]), "check": hardest}
 
 
 def renew(to: Path = FOLDER) -> list[Path]:
@@ -67,23 +88,6 @@ def renew(to: Path = FOLDER) -> list[Path]:
     return written
 
 
-def _verify_options(command: str) -> argparse.Namespace:
-    """Read seed, k and replications from the command, with the defaults of faqd-math verify."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--k", type=int, default=15)
-    parser.add_argument("--thorough", action="store_true")
-    parser.add_argument("--replications", type=int)
-    options, _ = parser.parse_known_args(shlex.split(command))
-    if options.replications is None:
-        options.replications = 20_000 if options.thorough else 2000
-    return options
-
-
-def _hardest(claim: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(check for check in claim["checks"] if check["subject"] == claim["hardest"])
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Add what the command line names; print each record's path."""
     parser = argparse.ArgumentParser(prog="python -m analysis.records.collect", description=__doc__)
@@ -95,10 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     claims = commands.add_parser("claims", help="a report of faqd-math verify --json")
     claims.add_argument("report", type=Path)
     claims.add_argument("--name", required=True, help="name of the record")
-    claims.add_argument("--command", required=True, help="command that made the report")
-    claims.set_defaults(
-        add=lambda o: [add_claims(o.report, o.name, o.command, o.to, replace=o.replace)]
-    )
+    claims.set_defaults(add=lambda o: [add_claims(o.report, o.name, o.to, replace=o.replace)])
     renewed = commands.add_parser("renew", help="rename records after a change of the settings")
     renewed.set_defaults(add=lambda o: renew(o.to))
     for command in (runs, claims, renewed):

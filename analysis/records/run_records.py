@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from faqd_train.config.files import load_config, packaged_configs
 from faqd_train.runs.record import read_record
 
 _PER_EPOCH = ("epoch", "loss", "terms", "validation_accuracy", "lr")
+_ABSENT = object()
 _NEEDED = ("config", "data", "environment", "epochs", "test_accuracy", "validation_accuracy")
 
 
@@ -74,39 +75,42 @@ def training_command(run: Mapping[str, Any]) -> str:
     Folders are named by what they must hold: ``runs/teacher-HASH`` and ``runs/start-HASH`` the runs
     whose weights have these hashes.
     """
-    given = _without_places(run["config"])
-    words = min(_candidates(flatten(given), run), key=len)
+    words = min(_ways_to_say(run), key=len)
+    if start := run.get("init"):
+        words.append(f"model.init=runs/start-{start['weights_sha256'][:10]}")
     words += ["--out", f"runs/{file_name(run).removesuffix('.json')}"]
     if teacher := run.get("teacher"):
         words += ["--teacher", f"runs/teacher-{teacher['weights_sha256'][:10]}"]
     return shlex.join(["faqd-train", "distill", *words])
 
 
-def _candidates(wanted: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[list[str]]:
+def _ways_to_say(run: Mapping[str, Any]) -> Iterator[list[str]]:
     """Write the settings as changes of each packaged configuration, with parts and without."""
-    described = describe_run(run)
-    method = re.sub(r", k = (\d+).*", r"\1", described["method"]).lower()
-    labels = "labelled" if described["labels"] else "label-free"
-    parts = [f"bits={described['bits'].lower()}", f"method={method}"]
-    parts += [f"labels={labels}"] if method != "supervised" else []
-    init = (
-        [f"model.init=runs/start-{run['init']['weights_sha256'][:10]}"] if run.get("init") else []
-    )
+    wanted, words = flatten(_without_places(run["config"])), describe_run(run)
+    method = re.sub(r", k = (\d+).*", r"\1", words["method"]).lower()
+    parts = [f"bits={words['bits'].lower()}", f"method={method}"]
+    if method != "supervised":
+        parts.append(f"labels={'labelled' if words['labels'] else 'label-free'}")
     for name in packaged_configs():
         for taken in (parts, []):
             try:
-                base = flatten(_without_places(load_config(name, taken).model_dump(mode="json")))
-            except ValueError:  # a part that is not packaged
+                base = _load(name, taken)
+                changed = {k: v for k, v in wanted.items() if base.get(k, _ABSENT) != v}
+                settings = [*taken, *(f"{key}={_toml(value)}" for key, value in changed.items())]
+                if _load(name, settings) == wanted:
+                    yield [name, *settings]
+            except ValueError:  # a part that is not packaged, a value that has no word in TOML
                 continue
-            changed = {key: value for key, value in wanted.items() if base.get(key) != value}
-            if None not in changed.values():
-                settings = [f"{key}={_toml(value)}" for key, value in changed.items()]
-                yield [name, *taken, *settings, *init]
-    settings = [f"{key}={_toml(value)}" for key, value in wanted.items() if value is not None]
-    yield [described["data"], *settings, *init]
+    yield [f"{words['data']}.toml", *(f"{key}={_toml(value)}" for key, value in wanted.items())]
+
+
+def _load(name: str, settings: Sequence[str]) -> dict[str, Any]:
+    return flatten(_without_places(load_config(name, settings).model_dump(mode="json")))
 
 
 def _toml(value: Any) -> str:
+    if value is None:
+        return "none"
     return value if isinstance(value, str) else json.dumps(value)
 
 

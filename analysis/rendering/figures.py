@@ -86,10 +86,10 @@ def probe_ticks(panel: Axes, probes: Sequence[int]) -> None:
     panel.set_xlabel("probes k")
 
 
-def not_run(name: str, missing: Sequence[str]) -> Figure:
+def not_run(name: str, missing: str) -> Figure:
     """Draw in a figure's place which records it lacks."""
     with style():
         figure = new_figure(1.2)
-        lines = [f"{name}: not run", "missing in analysis/records:", *missing]
-        figure.text(0.5, 0.5, "\n".join(lines), ha="center", va="center")
+        text = f"{name}: not run\nmissing in analysis/records:\n{missing}"
+        figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from matplotlib.figure import Figure
 
@@ -15,18 +15,21 @@ from analysis.rendering import figures, tables
 from analysis.rendering.tables import Row
 
 T = TypeVar("T")
+# What a record's result holds.
+Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Product:
     """One figure or table.
 
+    Its functions take the result of the record that it needs or, where it needs a pattern of names,
+    all records that match, by name.
+
     Attributes
     ----------
     name : str
         Name of its files.
-    needs : tuple of str
-        Names of records, or patterns that at least one record must match.
     text : str
         A figure's content for those who cannot see it; a table's caption.
     rows : callable
@@ -37,17 +40,20 @@ class Product:
         Gives the rows of Markdown and LaTeX, if these are laid out in another way.
     note : callable, optional
         Gives one line to stand below a table.
+    needs : str
+        Name of a record, or a pattern that at least one record must match; that of a study's
+        product is the study's.
     inputs : tuple of Path
         Files that it reads beside the records.
     """
 
     name: str
-    needs: tuple[str, ...]
     text: str
-    rows: Callable[[Records], list[Row]]
-    draw: Callable[[Records], Figure] | None = None
-    shown: Callable[[Records], list[Row]] | None = None
-    note: Callable[[Records], str] | None = None
+    rows: Callable[[Any], list[Row]]
+    draw: Callable[[Any], Figure] | None = None
+    shown: Callable[[Any], list[Row]] | None = None
+    note: Callable[[Any], str] | None = None
+    needs: str = ""
     inputs: tuple[Path, ...] = ()
 
     @property
@@ -57,29 +63,29 @@ class Product:
 
     def choose(self, records: Mapping[str, T]) -> dict[str, T]:
         """Return the records that it needs, by name."""
-        return {n: r for n, r in records.items() if any(fnmatchcase(n, p) for p in self.needs)}
+        return {name: r for name, r in records.items() if fnmatchcase(name, self.needs)}
 
-    def missing(self, records: Collection[str]) -> list[str]:
-        """Return those of its needs that no record matches."""
-        return [p for p in self.needs if not any(fnmatchcase(name, p) for name in records)]
+    def given(self, records: Records) -> Any:
+        """Return what its functions take."""
+        return self.choose(records) if "*" in self.needs else records[self.needs].result
 
 
 def make(product: Product, records: Records) -> dict[str, bytes]:
-    """Make a product's files, by suffix; where records are missing they say which."""
-    missing, chosen = product.missing(records), product.choose(records)
-    if missing:
+    """Make a product's files, by suffix; where it lacks its records they say which."""
+    if not product.choose(records):
         rows: list[Row] = [
-            {"product": product.name, "state": tables.NOT_RUN, "missing": name} for name in missing
+            {"product": product.name, "state": tables.NOT_RUN, "missing": product.needs}
         ]
-        caption = f"{product.name}: {tables.NOT_RUN}, as records are missing."
-        figure = figures.not_run(product.name, missing) if product.is_figure else None
+        caption = f"{product.name}: {tables.NOT_RUN}, as its record is missing."
+        figure = figures.not_run(product.name, product.needs) if product.is_figure else None
         return _files(figure, rows, rows, (caption, ""), product.name)
-    rows, figure = product.rows(chosen), None
+    given, figure = product.given(records), None
     if product.draw:
         with figures.style():
-            figure = product.draw(chosen)
-    shown = product.shown(chosen) if product.shown else rows
-    note = product.note(chosen) if product.note else ""
+            figure = product.draw(given)
+    rows = product.rows(given)
+    shown = product.shown(given) if product.shown else rows
+    note = product.note(given) if product.note else ""
     return _files(figure, rows, shown, (product.text, note), product.name)
 
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.records import store
+from analysis.rendering.product import Result
 from analysis.studies.registry import STUDIES
-from analysis.studies.study import Result, Sources, Study
+from analysis.studies.study import Sources, Study
 
 ALL = "all"
 _OPTIONS = {"maps": "--run or --features", "run": "--run", "weights": "--weights"}

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 
 import faqd_math as fm
-from analysis.records.store import Records
 from analysis.rendering.figures import new_figure, note
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
-from analysis.studies.study import Array, Pairs, Result, Sources, Study, crop
+from analysis.studies.study import Array, Pairs, Sources, Study, crop
 from faqd_math.claims.feature_files import load_feature_pairs
 
-RECORD = "studies/affinities"
 # Side of what is shown at most: 16² pixels make 256² cosines.
 _LARGEST_SIDE = 16
 _NETWORKS = ("teacher", "student before", "student after")
@@ -55,7 +50,7 @@ def _compute(sources: Sources) -> Result:
     return affinities(before, after, sources.describe())
 
 
-def draw(result: Mapping[str, Any]) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw one row for each tap, one column for each network."""
     taps = result["taps"]
     figure = new_figure(0.6 + 1.0 * len(taps))
@@ -81,12 +76,12 @@ def draw(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give FA by tap; the matrices are in the record."""
     return [
         {"tap": tap, "pixels": maps["side"] ** 2}
         | {"fa_before": maps["fa_before"], "fa_after": maps["fa_after"]}
-        for tap, maps in records[RECORD].result["taps"].items()
+        for tap, maps in result["taps"].items()
     ]
 
 
@@ -99,10 +94,9 @@ STUDY = Study(
     products=(
         Product(
             name="affinity-maps",
-            needs=(RECORD,),
             text="Matrices of cosines between all pixels: the student's come to look like the "
             "teacher's through training.",
-            draw=lambda records: draw(records[RECORD].result),
+            draw=draw,
             rows=rows,
         ),
     ),

@@ -20,11 +20,10 @@ from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 import faqd_math as fm
-from analysis.records.store import Records
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
 from analysis.studies.power_law import Exponent, fit_exponent
-from analysis.studies.study import Result, Study
+from analysis.studies.study import Study
 from faqd_math.cost import Path as LossPath
 from faqd_train.losses import affinity as losses
 
@@ -34,7 +33,6 @@ Library = Literal["numpy", "torch"]
 # A clock read takes below 1 µs, and this much work makes that and its jitter unseen.
 _SHORTEST = 5e-3
 _ROUNDS = 9
-RECORD = "studies/complexity"
 _FITTED = {"exponent": "value", "low": "low", "high": "high"}
 
 
@@ -214,7 +212,7 @@ def complexity(*, rng: np.random.Generator, rounds: int = _ROUNDS) -> Result:
     }
 
 
-def exponents(records: Records) -> list[Row]:
+def exponents(result: Result) -> list[Row]:
     """Give the fitted exponents of cost beside those of §4."""
     return [
         {
@@ -225,7 +223,7 @@ def exponents(records: Records) -> list[Row]:
             **{name: round(growth["exponent"][key], 3) for name, key in _FITTED.items()},
             "fit from": max(sweep["fit_from"], min(p[sweep["along"]] for p in sweep["points"])),
         }
-        for growth in records[RECORD].result["growths"]
+        for growth in result["growths"]
         for sweep in [growth["sweep"]]
     ]
 
@@ -239,7 +237,6 @@ STUDY = Study(
     products=(
         Product(
             name="cost-exponents",
-            needs=(RECORD,),
             text="How cost grows along N, C and k: fitted exponents with 95 % confidence "
             "intervals, beside those expected; fitted from the size named on.",
             rows=exponents,

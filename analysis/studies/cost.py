@@ -9,16 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from analysis.records.store import Records
 from analysis.rendering.figures import DASHES, MARKERS, legend_below, new_figure, note
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
 from analysis.studies.complexity import Sizes, interleaved_seconds, loss_call, peak_bytes
-from analysis.studies.study import Result, Study
+from analysis.studies.study import Study
 from faqd_math.cost import Path as LossPath
 from faqd_math.cost import multiply_adds
 
-RECORD = "studies/cost"
 SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 CHANNELS = (16, 64)
 _K = 15
@@ -61,9 +59,8 @@ def _by_resolution(
     return answer
 
 
-def draw(records: Records) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw one row for each quantity, one column for each number of channels."""
-    result = records[RECORD].result
     shapes = result["shapes"]
     figure = new_figure(4.8)
     grid = figure.subplots(len(_QUANTITIES), len(shapes), sharex=True, sharey="row")
@@ -124,24 +121,24 @@ def crossing(sizes: Sequence[int], first: Sequence[float], second: Sequence[floa
     return float(np.exp(x[i] + share * (x[i + 1] - x[i])))
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give every measured point."""
     return [
         {"channels": int(channels), "pixels": n, "path": path}
         | {quantity: shape[path][quantity][i] for quantity in (*_QUANTITIES, "fastest", "slowest")}
-        for channels, shape in records[RECORD].result["shapes"].items()
+        for channels, shape in result["shapes"].items()
         for path in _PATHS
         for i, n in enumerate(shape["pixels"])
     ]
 
 
-def cost_rows(records: Records) -> list[Row]:
+def cost_rows(result: Result) -> list[Row]:
     """Give what a sample's loss costs by each path, in a table's units."""
     return [
         {key: row[key] for key in ("channels", "pixels", "path")}
         | {"multiply-adds": row["multiply_adds"], "milliseconds": 1000 * row["seconds"]}
         | {"kilobytes": row["bytes"] / 1000}
-        for row in sorted(rows(records), key=lambda row: (row["channels"], row["pixels"]))
+        for row in sorted(rows(result), key=lambda row: (row["channels"], row["pixels"]))
     ]
 
 
@@ -154,7 +151,6 @@ STUDY = Study(
     products=(
         Product(
             name="cost-against-resolution",
-            needs=(RECORD,),
             text="Against the number of pixels, the direct path's operations, time and memory grow "
             "like the square and those of FFA and Gram linearly; Gram is cheapest at 16 channels, "
             "FFA at 64.",
@@ -163,7 +159,6 @@ STUDY = Study(
         ),
         Product(
             name="cost",
-            needs=(RECORD,),
             text="Cost of one sample's loss of order 2, equal channels, k = 15: multiply-adds, "
             "median time of NumPy on one thread, and arrays held at the peak.",
             rows=cost_rows,

@@ -12,9 +12,9 @@ from functools import partial
 import numpy as np
 
 import faqd_math as fm
-from analysis.rendering.product import Product
-from analysis.studies.estimators_figure import RECORD, draw, rows
-from analysis.studies.study import Array, Result, Sources, Study
+from analysis.rendering.product import Product, Result
+from analysis.studies.estimators_figure import draw, rows
+from analysis.studies.study import Array, Sources, Study
 from faqd_math.claims import Case, cases_from_pairs
 from faqd_math.features import unit_pixel_pair
 from faqd_math.gradients import unit_fa_gradient, unit_ffa_gradient
@@ -141,7 +141,6 @@ STUDY = Study(
     products=(
         Product(
             name="estimators",
-            needs=(RECORD,),
             text="At equal cost the laws of the probes differ little; sampled pixels err least, in "
             "value and gradient.",
             draw=draw,

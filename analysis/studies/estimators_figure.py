@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.records.store import Records
 from analysis.rendering.figures import MARKERS, legend_below, new_figure, note
+from analysis.rendering.product import Result
 from analysis.rendering.tables import Row
 
-RECORD = "studies/estimators"
 _ERRORS = {"value_error": "of the value", "gradient_error": "of the gradient"}
 # The axes' left ends, where what is exact but for rounding is drawn.
 _LEAST = {"value_error": 0.01, "gradient_error": 0.1}
@@ -21,9 +20,8 @@ _TICKS = {"value_error": (0.01, 0.03, 0.1, 0.3), "gradient_error": (0.1, 0.3, 1,
 _ROUNDING = 1e-9
 
 
-def draw(records: Records) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw one row for each estimator, one marker for each stage: median over images and range."""
-    result = records[RECORD].result
     errors = result["errors"]
     names = list(dict.fromkeys(error["estimator"] for error in errors))
     stages = list(dict.fromkeys(_stage(error) for error in errors))
@@ -83,6 +81,6 @@ def _points(
     )
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give every error measured."""
-    return [dict(error) for error in records[RECORD].result["errors"]]
+    return [dict(error) for error in result["errors"]]

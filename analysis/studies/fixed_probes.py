@@ -9,14 +9,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.records.store import Records
 from analysis.rendering.figures import DASHES, new_figure, note
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
-from analysis.studies.study import Result, Study
+from analysis.studies.study import Study
 from faqd_train.losses.affinity import fa_loss, ffa_loss, sample_probes
 
-RECORD = "studies/fixed-probes"
 _SHAPE = (16, 8, 8)
 PROBES = (1, 5, 15)
 STEPS, EVERY, _RATE = 1000, 20, 0.03
@@ -63,9 +61,8 @@ def _shares_left(k: int, seed: int, steps: int, *, fresh: bool) -> list[float]:
     return shares
 
 
-def draw(records: Records) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw one curve for each kind of probes and k: the median of the seeds, and their range."""
-    result = records[RECORD].result
     figure = new_figure(2.9)
     panel = figure.subplots()
     for name, runs in result["curves"].items():
@@ -99,9 +96,8 @@ def draw(records: Records) -> Figure:
     return figure
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give FA over its start by kind, seed and step."""
-    result = records[RECORD].result
     return [
         {"probes": name, "seed": seed, "step": step, "fa_over_start": share}
         for name, runs in result["curves"].items()
@@ -118,7 +114,6 @@ STUDY = Study(
     products=(
         Product(
             name="fixed-against-fresh-probes",
-            needs=(RECORD,),
             text="With fixed probes FA stops falling, the higher the fewer probes there are; with "
             "fresh probes it goes on towards zero for each k.",
             draw=draw,

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.rendering.product import Product
-from analysis.studies.floating_point_figure import RECORD, draw, rows
-from analysis.studies.study import Result, Sources, Study
+from analysis.rendering.product import Product, Result
+from analysis.studies.floating_point_figure import draw, rows
+from analysis.studies.study import Sources, Study
 from faqd_math.theory import extended, rounding
 from faqd_train.losses.affinity import fa_loss, ffa_loss, sample_probes
 
@@ -234,7 +234,6 @@ STUDY = Study(
     products=(
         Product(
             name="float32-cancellation",
-            needs=(RECORD,),
             text="As the maps agree, the plain Gram formula loses all digits in float32; the "
             "losses of the package keep seven.",
             draw=draw,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analysis.records.store import Records
 from analysis.rendering.figures import DASHES, MARKERS, new_figure, note
+from analysis.rendering.product import Result
 from analysis.rendering.tables import Row
 
-RECORD = "studies/floating-point"
 _PATHS = {
     "plain gram": "plain Gram",
     "plain direct": "plain direct",
@@ -18,9 +17,8 @@ _PATHS = {
 }
 
 
-def draw(records: Records) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw relative errors of float32 against the gap, and the bound on plain Gram."""
-    result = records[RECORD].result
     figure = new_figure(2.9)
     panel = figure.subplots()
     for number, (path, label) in enumerate(_PATHS.items()):
@@ -53,6 +51,6 @@ def draw(records: Records) -> Figure:
     return figure
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give every error and bound, of all dtypes."""
-    return [dict(row) for row in records[RECORD].result["rows"]]
+    return [dict(row) for row in result["rows"]]

@@ -9,15 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import faqd_math as fm
-from analysis.records.store import Records
 from analysis.rendering.figures import MARKERS, new_figure, note, probe_ticks
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
-from analysis.studies.study import Array, Pairs, Result, Study, crop
+from analysis.studies.study import Array, Pairs, Study, crop
 from faqd_math.features import unit_pixel_pair
 from faqd_math.gradients import unit_fa_gradient, unit_ffa_gradient
 
-RECORD = "studies/gradient-noise"
 PROBES = (1, 2, 4, 8, 15, 32, 64)
 SIDES = (4, 8, 16, 32)
 _K = 15
@@ -74,9 +72,8 @@ def _noise(
     }
 
 
-def draw(records: Records) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw the noise against k by stage, and against N on crops."""
-    result = records[RECORD].result
     figure = new_figure(3.0)
     left, right = figure.subplots(1, 2, sharey=True)
     for number, (tap, noises) in enumerate(result["by_probes"].items()):
@@ -123,9 +120,8 @@ def _lines(
         )
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give measured and predicted noise of every point."""
-    result = records[RECORD].result
     by_tap = {**result["by_probes"], f"crops of {result['cropped']}": result["by_pixels"]}
     return [{"maps": tap, **noise} for tap, noises in by_tap.items() for noise in noises]
 
@@ -140,7 +136,6 @@ STUDY = Study(
     products=(
         Product(
             name="gradient-noise",
-            needs=(RECORD,),
             text="The gradient's relative noise is far above the value's, falls like one over the "
             "root of k and grows with the number of pixels; measured points lie on the theory's "
             "lines.",

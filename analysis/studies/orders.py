@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import faqd_math as fm
-from analysis.records.store import Records
 from analysis.rendering.figures import (
     DASHES,
     MARKERS,
@@ -19,11 +18,10 @@ from analysis.rendering.figures import (
     probe_ticks,
     stage_panels,
 )
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
-from analysis.studies.study import Array, Pairs, Result, Study
+from analysis.studies.study import Array, Pairs, Study
 
-RECORD = "studies/orders"
 REPLICATIONS = 200
 PROBES = (3, 5, 8, 15, 32, 64, 128)
 _LARGEST = 2
@@ -83,9 +81,8 @@ def _moments(draw: Callable[[int], float], replications: int) -> list[dict[str, 
     return moments
 
 
-def draw(records: Records) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw one panel for each stage."""
-    result = records[RECORD].result
     figure = new_figure(3.5)
     stages = result["stages"]
     panels, corner = stage_panels(figure, [f"{t}: N = {s['pixels']}" for t, s in stages.items()])
@@ -115,9 +112,8 @@ def _panel(panel: Any, probes: list[int], stage: Mapping[str, Any]) -> None:
     panel.set_ylim(0, _LARGEST)
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give mean and deviation of every estimate, and the limit."""
-    result = records[RECORD].result
     return [
         {"stage": tap, "pixels": stage["pixels"], "estimate": key, "k": k, **moment}
         | {"limit_of_order_1": stage["order 1, limit by P9"]}
@@ -137,7 +133,6 @@ STUDY = Study(
     products=(
         Product(
             name="order-one-against-order-two",
-            needs=(RECORD,),
             text="FFA of order 2 and the Cauchy estimate have FA as their mean; FFA of order 1 has "
             "a mean far below FA of order 1, whatever k.",
             draw=draw,

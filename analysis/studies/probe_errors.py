@@ -9,17 +9,15 @@ import numpy as np
 from scipy.stats import binomtest
 
 import faqd_math as fm
-from analysis.records.store import Records
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
 from analysis.studies.probe_errors_figures import (
-    RECORD,
     draw_errors,
     draw_tails,
     error_rows,
     tail_rows,
 )
-from analysis.studies.study import Array, Pairs, Result, Study
+from analysis.studies.study import Array, Pairs, Study
 from faqd_math.theory.bounds import GAUSSIAN_BOUNDS, Bound
 from faqd_math.theory.planning import typical_error
 
@@ -150,7 +148,7 @@ def _needed(spectrum: Array, epsilon: float, delta: float) -> dict[str, Any]:
     return {"epsilon": epsilon, "delta": delta, "probes": {"exact law": exact, **by_bound}}
 
 
-def needed_rows(records: Records) -> list[Row]:
+def needed_rows(result: Result) -> list[Row]:
     """Give the smallest k by the exact law and each bound, for every stage and request."""
     return [
         {
@@ -161,7 +159,7 @@ def needed_rows(records: Records) -> list[Row]:
             "δ": asked["delta"],
             **asked["probes"],
         }
-        for tap, stage in records[RECORD].result["stages"].items()
+        for tap, stage in result["stages"].items()
         for asked in stage["needed"]
     ]
 
@@ -176,15 +174,13 @@ STUDY = Study(
     products=(
         Product(
             name="error-against-probes",
-            needs=(RECORD,),
             text="FFA's relative error falls like one over the root of k in each stage; measured "
             "errors lie on the exact law, and the bounds above it, Chernoff's closest.",
-            draw=lambda records: draw_errors(records[RECORD].result),
+            draw=draw_errors,
             rows=error_rows,
         ),
         Product(
             name="tail-probability",
-            needs=(RECORD,),
             text="The probability of a relative error falls with the error; every bound lies above "
             "the exact law, on which the measured shares lie.",
             draw=draw_tails,
@@ -192,7 +188,6 @@ STUDY = Study(
         ),
         Product(
             name="probes-needed",
-            needs=(RECORD,),
             text="Smallest k for a relative error of at most ε but for probability δ: by the exact "
             "law and by each bound, on one image's captured maps.",
             rows=needed_rows,

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.records.store import Records
 from analysis.rendering.figures import (
     DASHES,
     corner_legend,
@@ -18,15 +17,15 @@ from analysis.rendering.figures import (
     probe_ticks,
     stage_panels,
 )
+from analysis.rendering.product import Result
 from analysis.rendering.tables import Row
 
-RECORD = "studies/probe-errors"
 _TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 _COLOURS = 6
 _SMALLEST = 1e-5
 
 
-def draw_errors(result: Mapping[str, Any]) -> Figure:
+def draw_errors(result: Result) -> Figure:
     """Draw FFA's relative error against k, with its exact law and its bounds, for each stage."""
     stages = result["stages"]
     figure = new_figure(3.7)
@@ -66,10 +65,10 @@ def _error_panel(panel: Axes, stage: Mapping[str, Any]) -> None:
     panel.set_ylim(0.7 * everywhere.min(), 1.3 * max(shown))
 
 
-def error_rows(records: Records) -> list[Row]:
+def error_rows(result: Result) -> list[Row]:
     """Give the error of each curve at each k."""
     answer: list[Row] = []
-    for tap, stage in records[RECORD].result["stages"].items():
+    for tap, stage in result["stages"].items():
         curves = {"measured": stage["measured"], "exact law": stage["exact"], **stage["bounds"]}
         answer += [
             {"stage": tap, "pixels": stage["n"], "curve": name, "k": k, "relative_error": error}
@@ -79,9 +78,8 @@ def error_rows(records: Records) -> list[Row]:
     return answer
 
 
-def draw_tails(records: Records) -> Figure:
+def draw_tails(result: Result) -> Figure:
     """Draw the chance of an error of ε at k = 15: exact, measured, and by every bound."""
-    result = records[RECORD].result
     stages, epsilons = result["stages"], result["epsilons"]
     figure = new_figure(3.7)
     panels, corner = stage_panels(figure, [f"{t}: N = {s['n']}" for t, s in stages.items()])
@@ -121,9 +119,8 @@ def _measured(panel: Axes, epsilons: Sequence[float], tails: Mapping[str, Sequen
     panel.plot(x, y, "o", color="black", mfc="white", ms=3, label="measured")
 
 
-def tail_rows(records: Records) -> list[Row]:
+def tail_rows(result: Result) -> list[Row]:
     """Give each curve at each ε."""
-    result = records[RECORD].result
     return [
         {"stage": tap, "curve": name, "epsilon": epsilon, "probability": probability}
         for tap, stage in result["stages"].items()

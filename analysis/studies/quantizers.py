@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.records.store import Records
 from analysis.rendering.figures import MARKERS, legend_below, new_figure, note
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
-from analysis.studies.study import Array, Result, Study
+from analysis.studies.study import Array, Study
 from faqd_math import quantize
 from faqd_math.released import losses as released
 
-RECORD = "studies/quantizers"
 BITS = (1, 2, 4)
 _RELEASED = {1: released.binary, 2: released.ternary, 4: released.four_bit}
 _BINS = 61
@@ -61,9 +59,8 @@ def _histograms(weights: Array) -> dict[str, Any]:
     return {"edges": edges.tolist(), "counts": counts.tolist(), "bits": levels}
 
 
-def draw(records: Records) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw the histogram of one layer by bits, and the excess error of all layers."""
-    result = records[RECORD].result
     histograms = result["histograms"]
     figure = new_figure(3.7)
     grid = figure.subplots(2, len(histograms["bits"]), sharey="row")
@@ -110,12 +107,12 @@ def _excess(panel: Any, layers: Mapping[str, Any], bits: str) -> None:
     panel.minorticks_off()
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give every layer's relative error by bits and projection."""
     return [
         {"layer": name, "weights": layer["weights"], "bits": int(bits), "projection": projection}
         | {"relative_error": error}
-        for name, layer in records[RECORD].result["layers"].items()
+        for name, layer in result["layers"].items()
         for bits, errors in layer["errors"].items()
         for projection, error in errors.items()
     ]
@@ -130,7 +127,6 @@ STUDY = Study(
     products=(
         Product(
             name="quantizers",
-            needs=(RECORD,),
             text="Weights of a layer and the levels they are projected on, for 1, 2 and 4 bits; "
             "errors of the released and the alternating projections over the exact optimum's, "
             "layer by layer.",

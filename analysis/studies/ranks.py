@@ -7,14 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import faqd_math as fm
-from analysis.records.store import Records
 from analysis.rendering.figures import DASHES, legend_below, new_figure, note
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
-from analysis.studies.study import Pairs, Result, Sources, Study
+from analysis.studies.study import Pairs, Sources, Study
 from faqd_math.claims.feature_files import load_feature_pairs
 
-RECORD = "studies/ranks"
 _QUANTILES = (0.25, 0.5, 0.75)
 _QUANTITIES = {"effective_rank": "effective rank ρ", "fa": "FA"}
 
@@ -58,9 +56,8 @@ def _measure(pairs: Pairs) -> dict[str, dict[str, list[float]]]:
     return answer
 
 
-def draw(records: Records) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw medians over the images by tap, with the middle half as band."""
-    result = records[RECORD].result
     figure = new_figure(2.6)
     panels = figure.subplots(1, 2)
     for panel, (quantity, label) in zip(panels, _QUANTITIES.items(), strict=True):
@@ -81,9 +78,8 @@ def draw(records: Records) -> Figure:
     return figure
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give the quartiles by epoch, tap and quantity."""
-    result = records[RECORD].result
     return [
         {"tap": tap, "quantity": quantity, "epoch": epoch}
         | dict(zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True))
@@ -102,7 +98,6 @@ STUDY = Study(
     products=(
         Product(
             name="effective-rank",
-            needs=(RECORD,),
             text="The effective rank of the affinity gap and FA by epoch, for each tap.",
             draw=draw,
             rows=rows,

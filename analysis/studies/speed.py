@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.records.store import Records
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
 from analysis.studies.power_law import fit_exponent
-from analysis.studies.speed_figure import RECORD, RELEASED_FA, RELEASED_FFA, draw, ratio, rows
-from analysis.studies.study import Result, Study
+from analysis.studies.speed_figure import RELEASED_FA, RELEASED_FFA, draw, ratio, rows
+from analysis.studies.study import Study
 from faqd_train.benchmark.growth import Growth
 from faqd_train.benchmark.running import PARTS, Plan, run
 
@@ -37,10 +36,10 @@ def exponents(growth: Growth) -> dict[str, Any]:
     }
 
 
-def losses(records: Records) -> list[Row]:
+def losses(result: Result) -> list[Row]:
     """Give what each path costs at each stage, beside the released ones and the limit."""
     answer: list[Row] = []
-    for table in records[RECORD].result["losses"]:
+    for table in result["losses"]:
         shape = table["shape"]
         for row in table["rows"]:
             over = [ratio(table, row["path"], name) for name in (RELEASED_FA, RELEASED_FFA)]
@@ -61,9 +60,9 @@ def losses(records: Records) -> list[Row]:
     return answer
 
 
-def steps(records: Records) -> list[Row]:
+def steps(result: Result) -> list[Row]:
     """Give what a training step costs, and FA's part of it."""
-    step = records[RECORD].result["step"]
+    step = result["step"]
     return [
         {
             "step": name,
@@ -84,7 +83,6 @@ STUDY = Study(
     products=(
         Product(
             name="speed",
-            needs=(RECORD,),
             text="Against the number of pixels, the time of the released FA grows like the square "
             "and that of exact FA here linearly, at large maps below that of the released FFA; at "
             "the stages of both networks' maps it is many times as fast where there are many "
@@ -94,7 +92,6 @@ STUDY = Study(
         ),
         Product(
             name="speed-of-losses",
-            needs=(RECORD,),
             text="Each loss of order 2, forward and backward, in float32: median time, how many "
             "times as fast as the released FA and FFA (k = 15), memory at the peak beyond both "
             "maps, and time over the least that bandwidth and matrix rate allow.",
@@ -102,7 +99,6 @@ STUDY = Study(
         ),
         Product(
             name="training-step",
-            needs=(RECORD,),
             text="A training step of 4W4A ResNet-20 under ResNet-110 with KD and FA, released and "
             "ours; FA's share is that of its time alone.",
             rows=steps,

@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.records.store import Records
 from analysis.rendering.figures import DASHES, MARKERS, new_figure, note
+from analysis.rendering.product import Result
 from analysis.rendering.tables import Row
 
-RECORD = "studies/speed"
 RELEASED_FA, RELEASED_FFA = "released FA, direct", "released FFA, k = 15"
 FA, FFA = "FA, auto", "FFA, k = 15"
 # Compared at the stages: what, with what, the mark, and whether it is filled.
@@ -26,9 +25,8 @@ _RATIOS = (
 _Measured = Mapping[str, Any]
 
 
-def draw(records: Records) -> Figure:
+def draw(result: Result) -> Figure:
     """Draw times by resolution above, and ratios by stage below."""
-    result = records[RECORD].result
     figure = new_figure(5.6)
     above, below = figure.subplots(2, 1, height_ratios=(3, 2))
     _by_resolution(above, result["sweep"])
@@ -133,9 +131,8 @@ def _repetitions(result: _Measured) -> str:
     return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)}…{max(counts)}"
 
 
-def rows(records: Records) -> list[Row]:
+def rows(result: Result) -> list[Row]:
     """Give every path at every shape; where it was not run, the reason."""
-    result = records[RECORD].result
     return [
         {
             "part": part,

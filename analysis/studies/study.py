@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from analysis.records.identity import describe_run
-from analysis.rendering.product import Product
+from analysis.rendering.product import Product, Result
 from faqd_math.claims.feature_files import load_feature_pairs
 
 Array = NDArray[np.floating[Any]]
 # By tap, the student's maps and the teacher's, (B, C, H, W).
 Pairs = dict[str, tuple[Array, Array]]
-Result = dict[str, Any]
 
 _CAPTURED = re.compile(r"features_(before|after|epoch\d+)\.npz")
 _DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "digits": "Digits"}
