@@ -49,7 +49,8 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     ]
     for data in sorted({record.result["data"] for record in records.values()}):
         chosen = {name: r for name, r in records.items() if r.result["data"] == data}
-        wanted.append((replace(curves_of(data, data), needs="runs/*"), chosen))
+        if any(record.result["epochs"] for record in chosen.values()):
+            wanted.append((replace(curves_of(data, data), needs="runs/*"), chosen))
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for product, of in wanted:

@@ -280,11 +280,11 @@ def test_a_teacher_is_one_whose_weights_another_run_learnt_from():
         (
             {
                 "data": {"name": "folder"},
-                "model": {"factory": "somebody.networks:resnet56"},
+                "model": {"factory": "somebody.networks:wide", "options": {}},
                 "quantization": {"weights": None, "activations": None},
                 "objective": {"kd": None, "fa": None, "label": {"weight": 1.0}},
             },
-            ("folder", "resnet56", "float", "supervised", True),
+            ("folder", "wide", "float", "supervised", True),
         ),
     ],
 )

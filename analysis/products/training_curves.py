@@ -31,8 +31,11 @@ _LONGEST_OF_TWO = 28  # letters, where the legend has two columns
 
 
 def draw(records: Records, title: str) -> Figure:
-    """Draw one curve for each cell of the runs."""
-    return draw_groups([(label(cell), cell.results) for cell in cells(records)], title)
+    """Draw one curve for each cell of the runs that were trained here."""
+    trained = [cell for cell in cells(records) if cell.words["epochs"]]
+    networks = sorted({cell.words["network"] for cell in trained})
+    groups = [(label(cell), cell.results) for cell in trained]
+    return draw_groups(groups, f"{title}, {' and '.join(networks)}")
 
 
 def label(cell: Cell) -> str:
@@ -54,23 +57,23 @@ def draw_groups(groups: Sequence[Group], title: str) -> Figure:
     columns = 2 if max(len(name) for name, _ in groups) < _LONGEST_OF_TWO else 1
     figure = new_figure(0.5 + 1.95 * len(lengths) + 0.14 * -(-len(groups) // columns))
     grid = figure.subplots(len(lengths), 2, width_ratios=(1.3, 1), squeeze=False)
-    handles = {}
+    handles, names = [], []
     for number, (name, runs) in enumerate(groups):
         style = {"color": f"C{number % 7}", "ls": DASHES[number % len(DASHES)]}
         row = next(i for i, shared in enumerate(lengths) if len(runs[0]["epochs"]) in shared)
         left, right = grid[row]
         epochs = [epoch["epoch"] for epoch in runs[0]["epochs"]]
         error = 100 * (1 - _curves(runs, lambda epoch: epoch["validation_accuracy"]))
-        handles[f"{name} ({len(runs)})"] = _band(left, epochs, np.maximum(error, _LEAST), style)
+        handles.append(_band(left, epochs, np.maximum(error, _LEAST), style))
+        length = f", {len(epochs)} epochs" if len(lengths) > 1 else ""
+        names.append(f"{name}{length} ({len(runs)})")
         if "fa" in runs[0]["epochs"][0]["terms"]:
             _band(right, epochs, _curves(runs, lambda epoch: epoch["terms"]["fa"]), style)
     for left, right in grid:
         _finish(left, right)
     grid[0, 0].set_title("validation error")
     grid[0, 1].set_title("FA, sum of taps")
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=columns, columnspacing=1
-    )
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, columnspacing=1)
     note(
         figure,
         f"{title}. Line: mean over seeds (their number); band: least to largest. Errors below "
@@ -117,6 +120,9 @@ def _curves(
 
 
 def _band(panel: Axes, x: Sequence[int], y: Any, style: Mapping[str, Any]) -> Any:
+    """Draw the mean and the range over the runs, at the epochs where all are known."""
+    known = np.isfinite(y).all(axis=0)
+    x, y = np.array(x)[known], y[:, known]
     panel.fill_between(x, y.min(0), y.max(0), color=style["color"], alpha=0.2, lw=0)
     return panel.plot(x, y.mean(0), **style)[0]
 

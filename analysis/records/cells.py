@@ -133,7 +133,8 @@ def _place(cell: Cell) -> tuple[Any, ...]:
     method, *options = words["method"].split(", ")
     floating = words["bits"] == "float"
     return (
-        (words["data"], words["epochs"], not floating, words["bits"], words["start"]),
+        (words["data"], words["epochs"], not floating, words["bits"]),
+        words["start"] != "scratch",
         (words["labels"] and method != "supervised", _ORDER.index(method)),
         [(len(option), option) for option in options],
         (words["network"], cell.other, cell.settings),

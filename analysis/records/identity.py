@@ -13,7 +13,7 @@ from faqd_train.config.files import check_config
 # Where files lie decides no number; of a start, the weights are named instead.
 _LEFT_OUT = ("data.dir", "data.cache", "model.init", "run.seed")
 _HASH_DIGITS = 10
-_KINDS = {"preact-resnet": "PreActResNet", "resnet": "ResNet"}
+_KINDS = {"preact-resnet": "PreActResNet", "resnet": "ResNet", "cifar_resnet": "ResNet"}
 
 Settings = Mapping[str, Any]
 
@@ -107,9 +107,10 @@ def _has(term: Any) -> bool:
 
 def _network(model: Mapping[str, Any]) -> str:
     """Name a network by its kind and depth, or by its factory."""
-    if model.get("factory"):
-        return str(model["factory"]).rpartition(":")[2]
-    return f"{_KINDS[model.get('kind', 'preact-resnet')]}-{model['depth']}"
+    factory = model.get("factory")
+    kind = factory.rpartition(":")[2] if factory else model.get("kind", "preact-resnet")
+    depth = (model["options"] if factory else model).get("depth")
+    return f"{_KINDS.get(kind, kind)}{'' if depth is None else f'-{depth}'}"
 
 
 def _bits(quantization: Mapping[str, Any]) -> str:
