@@ -17,7 +17,7 @@ def folders(tmp_path):
         "other": finished_run("method=supervised", "optimizer.epochs=2", name="cifar10"),
     }
     runs["fa"]["test_accuracy"] = 0.75
-    given = ("data.name=cifar100", "model.factory=somebody:resnet")  # weights without a training
+    given = ("data.name=cifar100", "model.factory=somebody:wide")  # weights without a training
     runs["given"] = finished_run(*FLOAT, *given, name="cifar10") | {"epochs": []}
     for name, run in runs.items():
         (tmp_path / name).mkdir()
@@ -44,7 +44,7 @@ def test_a_report_holds_these_runs_and_leaves_the_project_alone(folders, tmp_pat
     table = (out / "accuracy.md").read_text("utf-8")
     assert table.count("\n| digits |") == 2
     assert table.count("\n| cifar10 |") == 1
-    assert "\n| cifar100 | resnet | float | supervised | yes | scratch | 0 |" in table
+    assert "\n| cifar100 | wide | float | supervised | yes | scratch | 0 |" in table
     assert "Not run" not in table
     assert {path: path.stat().st_mtime_ns for path in FOLDER.iterdir()} == before
 
