@@ -31,7 +31,7 @@ RUNS = {
 
 def test_accuracy_is_mean_and_deviation_over_the_seeds_of_equal_settings():
     rows = {(r["data"], r["bits"], r["other"]): r for r in accuracy.rows(RUNS)}
-    equal, mixed = (rows["cifar10", "4W4A", precision] for precision in ("float32", "bfloat16"))
+    equal, mixed = (rows["cifar10", "4W4A", precision] for precision in ("", "bfloat16"))
     assert len(rows) == 4
     assert equal["test_accuracy_mean"] == pytest.approx(0.82)
     assert equal["test_accuracy_sd"] == pytest.approx(0.02 * 2**0.5)  # n − 1 in the denominator
@@ -45,7 +45,7 @@ def test_the_readable_form_shows_what_was_run_and_one_line_says_what_was_not():
     shown = {(r["data"], r["bits"], r["other"]): r["test accuracy"] for r in accuracy.shown(RUNS)}
     assert shown == {
         ("cifar10", "float", ""): "90.0 (1)",
-        ("cifar10", "4W4A", "float32"): "82.0 ± 2.8 (2)",
+        ("cifar10", "4W4A", ""): "82.0 ± 2.8 (2)",
         ("cifar10", "4W4A", "bfloat16"): "10.0 (1)",
         ("digits", "4W4A", ""): "unknown",
     }

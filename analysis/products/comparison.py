@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.records.cells import differing
-from analysis.records.identity import settings_of
+from analysis.records.identity import flatten, present_settings
 from analysis.records.store import Records
 from analysis.rendering.product import Product
 from analysis.rendering.tables import Row
 
 _RESULTS = ("validation_accuracy", "test_accuracy", "seconds")
 _DIGITS = 10  # of hashes
+_SOURCES = ("teacher", "init")
 
 
 def rows(records: Records) -> list[Row]:
@@ -29,10 +30,8 @@ def rows(records: Records) -> list[Row]:
 
 
 def _settings(run: Mapping[str, Any]) -> dict[str, Any]:
-    named = {"run.seed": run["config"]["run"]["seed"]}
-    for key, value in settings_of(run).items():
-        named[key] = value[:_DIGITS] if key in ("teacher", "init") else value
-    return named
+    sources = {name: run[name]["weights_sha256"][:_DIGITS] for name in _SOURCES if run[name]}
+    return flatten(present_settings(run["config"])) | sources
 
 
 def _text(value: Any) -> str:

@@ -77,9 +77,12 @@ def cells(runs: Mapping[str, Record]) -> list[Cell]:
 
 
 def differing(settings: Settings, group: Sequence[Settings]) -> dict[str, Any]:
-    """Return those of the settings in which the members of a group differ."""
-    keys = sorted({key for member in group for key in member})
-    return {key: settings.get(key) for key in keys if len({repr(m.get(key)) for m in group}) > 1}
+    """Return those of the settings that are not the same in all members of a group."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if any(key not in member or member[key] != value for member in group)
+    }
 
 
 def _with_known_start(run: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> Settings:
@@ -117,11 +120,11 @@ def _text(settings: Settings, named: bool) -> str:
         name = key.rpartition(".")[2].replace("_", " ")
         if key in ("teacher", "init"):
             words.add(f"{name} {str(value)[:6]}")
-        elif value is True:
-            words.add(name)
+        elif value is None or isinstance(value, bool):
+            words.add(name if value else f"no {name}")
         elif isinstance(value, str) and not named:
             words.add(value)
-        elif value is not None and value is not False:
+        else:
             shown = "-".join(map(str, value)) if isinstance(value, list) else str(value)
             words.add(f"{name} {shown}")
     return ", ".join(sorted(words))

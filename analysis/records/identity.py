@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from faqd_train.config.files import check_config
+from faqd_train.config.schema import Config
 
 # Where files lie decides no number; of a start, the weights are named instead.
 _LEFT_OUT = ("data.dir", "data.cache", "model.init", "run.seed")
 _HASH_DIGITS = 10
+_ABSENT = object()
 _KINDS = {"preact-resnet": "PreActResNet", "resnet": "ResNet", "cifar_resnet": "ResNet"}
 
 Settings = Mapping[str, Any]
@@ -41,14 +43,22 @@ def present_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def settings_of(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides a run but for its seed, by dotted keys.
 
+    Settings at their default are left out, so that a setting that a later version adds does not
+    change what is known of a run; runs that differ in a setting differ here, too.
+
     Parameters
     ----------
     run : mapping
         What run.json holds, or a record's result: "config", and "teacher" and "init" where there
         are such networks, which are named by the hashes of their weights.
     """
+    defaults = flatten(Config().model_dump(mode="json"))
     leaves = flatten(present_settings(run["config"]))
-    settings = {key: value for key, value in leaves.items() if key not in _LEFT_OUT}
+    settings = {
+        key: value
+        for key, value in leaves.items()
+        if key not in _LEFT_OUT and defaults.get(key, _ABSENT) != value
+    }
     sources = {source: run[source] for source in ("teacher", "init") if run.get(source)}
     return settings | {name: source["weights_sha256"] for name, source in sources.items()}
 
