@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -133,3 +134,16 @@ def check_choice(value: Any, name: str, accepted: Collection[Any]) -> None:
     if value not in accepted:
         options = ", ".join(repr(option) for option in accepted)
         raise ValueError(f"{name} is {value!r}; accepted are {options}: choose one of them.")
+
+
+def find_module(network: nn.Module, name: str) -> nn.Module:
+    """Return the module of that name, or refuse with the nearest names (ValueError)."""
+    modules = dict(network.named_modules())
+    del modules[""]  # the network itself
+    if name not in modules:
+        nearest = get_close_matches(name, modules, n=3) or list(dict(network.named_children()))
+        raise ValueError(
+            f"module {name!r} is not in the network; names from named_modules() are accepted, "
+            f"the nearest being {', '.join(nearest)}."
+        )
+    return modules[name]

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from faqd_train.commands.bench import add_bench_command, run_bench_command
+from faqd_train.commands.configs import add_configs_command, run_configs_command
 from faqd_train.commands.data import add_data_command, run_data_command
-from faqd_train.commands.grid import add_grid_commands, print_configs, run_grid_command
+from faqd_train.commands.grid import add_grid_command, run_grid_command
 from faqd_train.config.files import load_config, packaged_configs
 from faqd_train.config.schema import Config
 from faqd_train.networks.precision import find_device
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "bench":
             run_bench_command(options)
         elif options.command == "configs":
-            print_configs()
+            run_configs_command(options)
         elif options.command == "evaluate":
             _evaluate(options)
         else:
@@ -122,7 +123,8 @@ def _parser() -> _Parser:
     command.add_argument("--weights", choices=("last", "best"), default="last")
     command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     add_data_command(commands)
-    add_grid_commands(commands)
+    add_grid_command(commands)
+    add_configs_command(commands)
     add_bench_command(commands)
     for command in commands.choices.values():
         command.add_argument("--threads", type=_positive, help="CPU threads (default: torch's)")
@@ -133,8 +135,8 @@ def _train(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.settings)
     if options.command == "teacher" and config.objective.needs_teacher:
         raise ValueError(
-            "the configuration needs a teacher itself (objective.kd or objective.fa is positive); "
-            "set both to 0, or use faqd-train distill."
+            "the configuration needs a teacher itself (by objective.kd or objective.fa); set both "
+            "to none, as method=supervised does, or use faqd-train distill."
         )
     teacher = getattr(options, "teacher", None)
     with _progress(config) as advance:

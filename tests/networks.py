@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from faqd_train.config.schema import ModelConfig
+from faqd_train.config.schema import PreActResNetConfig
 from faqd_train.networks.resnet import preact_resnet
 
 compiler_needed = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
 )
-SMALL = ModelConfig(depth=8, widths=(4, 4, 8), strides=(1, 1, 2))
+SMALL = PreActResNetConfig(depth=8, widths=(4, 4, 8), strides=(1, 1, 2))
 
 
 def small_resnet(seed=0, config=SMALL, dtype=torch.float32):

@@ -277,7 +277,7 @@ def test_a_table_tells_ratios_and_the_distance_to_the_limit():
         (["--device", "gpu"], "device is 'gpu', which torch does not find"),
         (["--what", "losses", "run.seed=1"], "settings are run.seed=1 but no training step is"),
         (
-            ["objective.label=0.3", "data.labels=true"],
+            ["objective.label.weight=0.3", "data.labels=true"],
             "the configuration is not of a step that can stand beside",
         ),
         (["method=ffa15"], "the configuration is not of a step that can stand beside"),

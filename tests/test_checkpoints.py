@@ -199,15 +199,11 @@ def test_numbers_that_json_lacks_are_refused():
         pack({"loss": float("nan")})
 
 
-def test_a_setting_that_came_later_is_taken_for_its_default(tmp_path):
+def test_the_identity_of_an_earlier_version_is_upgraded(tmp_path):
     Checkpoints(tmp_path, IDENTITY).save({"epoch": 2})
-    defaults = {"config": {"optimizer": {"lr": 9.0}, "run": {"compile": False}}}
-    for compile in (False, True):
-        run = IDENTITY["config"]["run"] | {"compile": compile}
-        identity = {"config": IDENTITY["config"] | {"run": run}}
-        later = Checkpoints(tmp_path, identity, resume=True, defaults=defaults)
-        if compile:
-            with pytest.raises(ValueError, match=r"config\.run\.compile is True here and False"):
-                later.load()
-        else:
-            assert later.load() == {"epoch": 2}
+    run = IDENTITY["config"]["run"] | {"compile": True}
+    identity = {"config": IDENTITY["config"] | {"run": run}}
+    later = Checkpoints(tmp_path, identity, resume=True, upgrade=lambda _: identity)
+    assert later.load() == {"epoch": 2}
+    with pytest.raises(ValueError, match=r"config\.run\.compile is True here and None in the"):
+        Checkpoints(tmp_path, identity, resume=True).load()

@@ -86,12 +86,12 @@ def teacher(tmp_path_factory):
     "settings",
     [
         [],
-        ["quantization.projection=alternating"],
-        ["run.precision=bfloat16", "run.teacher_precision=float32"],
+        ["quantization.weights.projection=exact"],
+        ["run.precision=bfloat16", "run.teacher.precision=float32"],
         ["run.channels_last=true"],
         FAST,
     ],
-    ids=["exact projection", "alternating projection", "bfloat16", "channels-last", "all fast"],
+    ids=["defaults", "exact projection", "bfloat16", "channels-last", "all fast"],
 )
 @pytest.mark.parametrize("name", ["digits-fa", "digits-ffa"])
 def test_a_run_finishes_with_finite_numbers(name, settings, teacher, tmp_path):

@@ -28,13 +28,13 @@ UNEVEN = [
     "model.widths=[4, 4, 8]",
     "optimizer.batch_size=22",
     "optimizer.epochs=3",
-    "quantization.weight_bits=32",
-    "quantization.activation_bits=32",
+    "quantization.weights=none",
+    "quantization.activations=none",
 ]
 OBJECTIVES = {
     "kd": ["digits-kd"],
-    "fa alone": ["digits-fa", "objective.kd=0"],
-    "ffa": ["digits-ffa", "objective.fa=1"],
+    "fa alone": ["digits-fa", "objective.kd=none"],
+    "ffa": ["digits-ffa", "objective.fa.weight=1.0"],
 }
 WORKER = """
 import sys, torch
@@ -62,8 +62,7 @@ def curve(name):
     )
     images = torch.randn(61, 1, 8, 8, generator=streams.weights)
     adapters = None
-    if config.objective.fa > 0:
-        taps = config.objective.taps
+    if taps := config.objective.taps:
         adapters = make_adapters(student, teacher, images[:1], taps, streams.adapters).double()
     state = fit(
         student.double(),

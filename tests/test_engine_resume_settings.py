@@ -15,17 +15,16 @@ from faqd_train.training.state import TrainingState
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=2"]
 OFTEN = [*TINY, "run.checkpoint_steps=2"]
 SETTINGS = {
-    "alternating, by channel, blended": [
-        "quantization.projection=alternating",
-        "quantization.per_channel=true",
-        "quantization.blend=0.1",
+    "by channel, blended": [
+        "quantization.weights.per_channel=true",
+        "quantization.weights.blend=0.1",
     ],
-    "bfloat16": ["run.precision=bfloat16", "run.teacher_precision=bfloat16"],
+    "bfloat16": ["run.precision=bfloat16", "run.teacher.precision=bfloat16"],
     "warm-up": ["optimizer.warmup_epochs=1"],
     "channels-last": ["run.channels_last=true"],
     "released rules": [
-        "quantization.projection=released",
-        "quantization.activation_rule=released",
+        "quantization.weights.projection=released",
+        "quantization.activations.rule=released",
     ],
     "random resized crop": ["data.crop_area=0.5", "data.shift=0", "data.flip=true"],
 }
@@ -72,7 +71,7 @@ def test_a_compiled_run_resumes_to_the_same_bits(teacher, tmp_path, monkeypatch)
 
 def test_a_fine_tuned_run_resumes_to_the_same_bits(teacher, tmp_path, monkeypatch):
     start = tmp_path / "start"
-    options = ["quantization.weight_bits=32"]
+    options = ["quantization.weights=none"]
     run_experiment(load_config("digits-ffa", [*TINY, *options]), start, teacher=teacher)
     assert_resumes([f'model.init="{start}"'], teacher, tmp_path, monkeypatch)
 
@@ -91,7 +90,7 @@ def test_a_forgotten_buffer_would_be_noticed(teacher, tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints.Checkpoints, "load", load)
     with pytest.raises(AssertionError):
-        assert_resumes(SETTINGS["alternating, by channel, blended"], teacher, tmp_path, monkeypatch)
+        assert_resumes(SETTINGS["by channel, blended"], teacher, tmp_path, monkeypatch)
 
 
 def fresh_state():

@@ -139,7 +139,7 @@ def test_a_warmup_without_end_is_refused():
 
 def test_mixed_precision_trains_nearly_as_single_precision_does(teacher, tmp_path):
     # Of a float student: bfloat16 moves activations across the thresholds of a quantized one.
-    options = ["quantization.weight_bits=32", "quantization.activation_bits=32"]
+    options = ["quantization.weights=none", "quantization.activations=none"]
     single, mixed = (
         student_of(teacher, tmp_path / p, *options, f"run.precision={p}", name="digits-fa")
         for p in ("float32", "bfloat16")
@@ -154,7 +154,7 @@ def test_mixed_precision_trains_nearly_as_single_precision_does(teacher, tmp_pat
 
 def test_a_teacher_in_low_precision_teaches_nearly_the_same(teacher, tmp_path):
     single, low = (
-        student_of(teacher, tmp_path / p, f"run.teacher_precision={p}", name="digits-fa")
+        student_of(teacher, tmp_path / p, f"run.teacher.precision={p}", name="digits-fa")
         for p in ("float32", "bfloat16")
     )
     assert single["weights_sha256"] != low["weights_sha256"]
@@ -162,7 +162,7 @@ def test_a_teacher_in_low_precision_teaches_nearly_the_same(teacher, tmp_path):
 
 
 def test_channels_last_computes_the_same(teacher, tmp_path):
-    options = ["quantization.weight_bits=32", "quantization.activation_bits=32"]
+    options = ["quantization.weights=none", "quantization.activations=none"]
     usual, last = (
         student_of(teacher, tmp_path / p, *options, f"run.channels_last={p}", name="digits-fa")
         for p in ("false", "true")
@@ -222,10 +222,8 @@ class Fragile(nn.Module):
     ],
 )
 def test_the_first_thing_that_goes_wrong_is_named(wrong, name, diagnosis):
-    config = load_config(
-        name,
-        [*TINY, 'objective.taps=["network.stage1"]', 'objective.teacher_taps=["network.stage1"]'],
-    )
+    taps = ["objective.fa.taps=['network.stage1']"] if name == "digits-fa" else []
+    config = load_config(name, [*TINY, *taps])
     generator = torch.Generator().manual_seed(0)
     teacher, student = (
         Fragile(

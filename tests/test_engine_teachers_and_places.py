@@ -51,12 +51,12 @@ def test_a_teacher_of_other_images_is_refused(cifar, tmp_path):
 
 
 def test_a_record_tells_how_the_teacher_answered(digits_teacher, tmp_path):
-    folded = ["run.teacher_folded=true", "run.teacher_precision=bfloat16"]
+    folded = ["run.teacher.folded=true", "run.teacher.precision=bfloat16"]
     assert read_record(digits_teacher / "run.json")["teacher_pass"] is None
     for name, settings in {
-        "plain": ["run.teacher_precision=bfloat16"],
+        "plain": ["run.teacher.precision=bfloat16"],
         "bfloat16": folded,
-        "refused": [*folded, "run.teacher_tolerance=1e-9"],
+        "refused": [*folded, "run.teacher.tolerance=1e-9"],
     }.items():
         record = train("digits-fa", tmp_path / name, *settings, teacher=digits_teacher)
         told = record["teacher_pass"]
@@ -110,7 +110,10 @@ def test_label_free_training_does_without_the_file_of_labels(cifar, tmp_path):
 
 
 def test_a_tap_named_twice_is_refused():
-    taps = ['objective.taps=["stage3", "stage3"]', 'objective.teacher_taps=["stage2", "stage3"]']
+    taps = [
+        'objective.fa.taps=["stage3", "stage3"]',
+        'objective.fa.teacher_taps=["stage2", "stage3"]',
+    ]
     with pytest.raises(ValueError, match="each of the student's maps is compared once"):
         load_config("digits-fa", taps)
 

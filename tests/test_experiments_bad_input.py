@@ -12,13 +12,30 @@ import pytest
 from faqd_train import cli
 from faqd_train.cli import main
 from faqd_train.config.schema import Config
+from faqd_train.config.tables import kinds_of
 from faqd_train.grids import run as grid_runs
 
-FIELDS = [
-    (section, name, field)
-    for section, table in Config.model_fields.items()
-    for name, field in table.annotation.model_fields.items()
-]
+NEEDED = {"objective.fa.probes": ["objective.fa.probes.k=5"], "factory": ["model.factory=a:b"]}
+
+
+def settings(model=Config, prefix="", needs=()):
+    """Give each setting's name, its field, and the overrides that choose its kind of section."""
+    for name, field in model.model_fields.items():
+        kinds = kinds_of(model, name)
+        if not kinds:
+            yield prefix + name, field, list(needs)
+        for kind in kinds:
+            own = [*needs, *NEEDED.get(prefix + name, [])]
+            if field.discriminator is not None:
+                tag = kind.model_fields[field.discriminator].default
+                value = str(tag).lower()
+                own += [f"{prefix}{name}.{field.discriminator}={value}", *NEEDED.get(tag, [])]
+            yield from settings(kind, f"{prefix}{name}.", own)
+
+
+FIELDS = list(
+    {name: (name, field, needs) for name, field, needs in reversed([*settings()])}.values()
+)
 NUMBERS = (int, float)
 
 
@@ -38,88 +55,110 @@ def misspelt(name):
 
 
 def misspellings():
-    for section, name, _ in FIELDS:
+    for key, _, needs in FIELDS:
+        section, _, name = key.rpartition(".")
         wrong = misspelt(name)
-        message = rf"{section}\.{wrong} is no setting \(did you mean {name}\?\)"
-        yield [f"{section}.{wrong}=1"], message
+        message = rf"{section}\.{wrong} is not a setting \(did you mean {name}\?\)"
+        yield [*needs, f"{section}.{wrong}=1"], message
     for section in Config.model_fields:
         wrong = misspelt(section)
-        yield [f"{wrong}.x=1"], rf"{wrong} is no setting \(did you mean {section}\?\)"
+        yield [f"{wrong}.x=1"], rf"{wrong} is not a setting \(did you mean {section}\?\)"
 
 
 def wrong_types():
     """Give each setting values that are none of its types: tables, truth values, words, dates."""
-    for section, name, field in FIELDS:
+    for key, field, needs in FIELDS:
         types = types_within(field.annotation)
-        key = f"{section}.{name}"
         if dict not in types:
-            yield [f"{key}.x=1"], rf"{section}\.{name} is {{'x': 1}}; "
-        if not types & {bool} and dict not in types:
-            yield [f"{key}=true"], rf"{section}\.{name} is True; "
+            yield [*needs, f"{key}.x=1"], rf"{key} is {{'x': 1}}; "
+        if not types & {bool, True, False} and dict not in types:
+            yield [*needs, f"{key}=true"], rf"{key} is True; "
         if types & set(NUMBERS) and tuple not in types:
-            yield [f"{key}=many"], rf"{section}\.{name} is 'many'; input should be "
-            yield [f'{key}="3"'], rf"{section}\.{name} is '3'; input should be "
-            yield [f"{key}=1979-05-27"], rf"{section}\.{name} is '1979-05-27'; input should be "
+            yield [*needs, f"{key}=many"], rf"{key} is 'many'; input should be "
+            yield [*needs, f'{key}="3"'], rf"{key} is '3'; input should be "
+            yield [*needs, f"{key}=1979-05-27"], rf"{key} is '1979-05-27'; input should be "
         if tuple in types:
-            yield [f"{key}=3"], rf"{section}\.{name} is 3; input should be a valid "
+            yield [*needs, f"{key}=3"], rf"{key} is 3; input should be a valid "
 
 
 def out_of_range():
-    for section, name, field in FIELDS:
-        key = f"{section}.{name}"
+    for key, field, needs in FIELDS:
         if types_within(field.annotation) & set(NUMBERS):
             value = "[-1]" if tuple in types_within(field.annotation) else "-1"
-            yield [f"{key}={value}"], rf"{section}\.{name}(\.0)? is \[?-1\]?; "
+            yield [*needs, f"{key}={value}"], rf"{key}(\.0)? is \[?-1\]?; "
             value = value.replace("-1", "inf")
-            yield [f"{key}={value}"], rf"{section}\.{name}(\.0)? is (\[?inf|'Infinity)"
+            yield [*needs, f"{key}={value}"], rf"{key}(\.0)? is (\[?inf|'Infinity)"
 
 
 CONTRADICTIONS = [
-    (["objective.kd=0", "objective.fa=0", "objective.label=0"], "are all 0; at least one"),
-    (["labels=label-free", "method=supervised"], "label-free run has label weight 0"),
-    (["labels=label-free", "labels=labelled"], "label-free run has label weight 0"),
-    (["quantization.weight_bits=4.0"], "quantization.weight_bits is 4.0; input should be a valid"),
-    (["objective.k=15"], "objective.k is 15 with method 'exact'"),
-    (["objective.law=sphere"], "objective.law is 'sphere' with method 'exact'"),
-    (["method=ffa5", "objective.fa_method=exact"], "objective.k is 5 with method 'exact'"),
-    (["objective.temperature=4"], "objective.temperature is 4.0 with method 'mse'"),
-    (["objective.taps=[]"], "objective.fa is 0.1 with no taps"),
-    (["objective.teacher_taps=['stage1']"], "name as many in both"),
+    (["objective.kd=none", "objective.fa=none", "objective.label=none"], "are all none; at least"),
+    (["labels=label-free", "method=supervised"], "a label-free run has no label term: set"),
+    (
+        ["quantization.weights.bits=4.0"],
+        "quantization.weights.bits is 4.0; input should be a valid",
+    ),
+    (
+        ["quantization.weights=none", "quantization.weights.blend=0.5"],
+        "weights.bits is missing; giv",
+    ),
+    (["objective.fa=0"], "objective.fa is 0; a section of weight, order, taps, teacher_taps, prob"),
+    (["objective.fa.weight=0"], "objective.fa.weight is 0; a positive weight is accepted: set the"),
+    (["objective.fa.probes.law=sphere"], "objective.fa.probes.k is missing; give it"),
+    (
+        ["objective.kd.temperature=4"],
+        "objective.kd.temperature belongs to objective.kd with loss=kl",
+    ),
+    (
+        ["objective.kd.loss=kll"],
+        "objective.kd.loss is 'kll' (did you mean kl?); accepted are 'mse'",
+    ),
+    (["objective.fa.taps=[]"], "objective.fa.taps is []; tuple should have at least 1 item"),
+    (["objective.fa.taps=['a', 'a']"], "objective.fa.taps is ['a', 'a']; each of the student's"),
+    (["objective.fa.teacher_taps=['stage1']"], "FA compares them in pairs: name equally many"),
+    (
+        ["objective.fa.order=1", "objective.fa.probes={k=5, gradient='one-sided'}"],
+        "objective.fa.probes.gradient is 'one-sided' with objective.fa.order 1",
+    ),
     (["run.capture_epochs=[1]"], "run.capture_epochs is [1] with run.capture 0; a number"),
     (["run.capture=3", "run.capture_epochs=[999]"], "run.capture_epochs holds 999; epochs from 1"),
-    (["method=kd", "run.capture=3"], "run.capture is 3 with objective.fa 0"),
+    (["method=kd", "run.capture=3"], "run.capture is 3 with objective.fa none"),
+    (
+        ["run.teacher.tolerance=0.02"],
+        "run.teacher.tolerance belongs to run.teacher with folded=true",
+    ),
     (["optimizer.momentum=0"], "nesterov is true with optimizer.momentum 0"),
     (["optimizer.epochs=5", "optimizer.warmup_epochs=5"], "fewer than all are accepted"),
-    (["model.depth=21"], "6n + 2 is accepted for 3 stages of basic blocks: take 20"),
-    (["model.depth=22", "model.bottleneck=true"], "9n + 2 is accepted for 3 stages"),
+    (["model.depth=21"], "6n + 2 is accepted for these stages and blocks: take 20"),
+    (["model.depth=22", "model.bottleneck=true"], "9n + 2 is accepted for these stages"),
+    (["model.kind=resnet", "model.depth=21"], "6n + 2 is accepted for these stages and blocks"),
     (["model.strides=[1, 2]"], "model.widths has 3 stages and model.strides 2"),
     (["model.blocks=[1, 1]"], "model.blocks has 2 stages"),
     (["model.blocks=[3, 3, 4]"], "makes a depth of 22"),
-    (["model.options={a=1}"], "without model.factory"),
-    (["model.factory='m:f'", "model.depth=32"], "is given with model.factory"),
-    (["quantization.weight_bits=3", "quantization.projection=released"], "1, 2 and 4 bits"),
     (
-        ["quantization.projection=released", "quantization.per_channel=true"],
-        "quantization.per_channel is true",
+        ["model.options={a=1}"],
+        "model.options belongs to model with kind=factory; set that, or drop",
+    ),
+    (
+        ["model.factory='m:f'", "model.depth=32"],
+        "model.depth belongs to model with kind=preact-res",
+    ),
+    (
+        ["quantization.weights.bits=3", "quantization.weights.projection=released"],
+        "quantization.weights.bits is 3; input should be 1, 2 or 4",
+    ),
+    (
+        ["quantization.activations.rule=released", "quantization.activations.bits=8"],
+        "quantization.activations.bits is 8; input should be 1, 2 or 4",
+    ),
+    (
+        ["quantization.weights.projection=released", "quantization.weights.per_channel=true"],
+        "quantization.weights.per_channel belongs to quantization.weights with projection=alternat",
     ),
     (["data.size=32"], "it belongs to 'folder'"),
     (["data.crop_area=0.1", "data.shift=4"], "one random crop is accepted"),
     (["data.name=digits", "data.dir=/a"], "data.dir is '/a' with data.name 'digits', which is emb"),
-    (["method=kd", "objective.fa_method=ffa"], "objective.fa_method is 'ffa' with objective.fa 0"),
-    (["method=ffa5", "objective.fa=0"], "objective.fa_method is 'ffa' with objective.fa 0"),
-    (["method=kd", "objective.order=1"], "objective.order is 1 with objective.fa 0, which leaves"),
-    (["method=kd", "objective.k=5"], "objective.k is 5 with method 'exact'"),
-    (["method=kd", "objective.law=sphere"], "objective.law is 'sphere' with method 'exact'"),
-    (["objective.kd=0", "objective.kd_loss=kl"], "objective.kd_loss is 'kl' with objective.kd 0"),
-    (["method=supervised", "objective.temperature=2"], "objective.temperature is 2.0 with method"),
-    (
-        ["bits=4a", "quantization.blend=0.5"],
-        "quantization.blend is 0.5 with quantization.weight_bits 32, which keeps weights float",
-    ),
-    (
-        ["quantization.per_channel=true", "quantization.weight_bits=32"],
-        "quantization.per_channel is True with quantization.weight_bits 32",
-    ),
+    (["method=kd", "objective.fa.order=1"], "objective.fa.weight is missing; give it"),
+    (["method=supervised", "objective.kd.loss=kl"], "objective.kd.weight is missing; give it"),
 ]
 SYNTAX = [
     (["run.seed"], "override 'run.seed' is not understood"),
@@ -143,18 +182,18 @@ BAD = [
     *((overrides, re.escape(message)) for overrides, message in [*CONTRADICTIONS, *SYNTAX]),
 ]
 DAMAGED_FILES = [
-    (b"[run\nseed = 1", "is no valid TOML"),
-    (b"run.seed = 1\nrun.seed = 2", "is no valid TOML"),
-    (b"\xff\xfe", "is no valid TOML"),
-    (b"run = 3", "run is 3; input should be an object"),
-    (b"seed = 3", "seed is no setting"),
+    (b"[run\nseed = 1", "is not valid TOML"),
+    (b"run.seed = 1\nrun.seed = 2", "is not valid TOML"),
+    (b"\xff\xfe", "is not valid TOML"),
+    (b"run = 3", "run is 3; a section of seed, data_seed, "),
+    (b"seed = 3", "seed is not a setting"),
     (b'base = "digit"', "config 'digit' is unknown (did you mean digits?)"),
     (b'base = "mine.toml"', "builds on itself"),
     (b'base = "gone.toml"', "No such file"),
     (b'base = {a = "digits"}', "the name of a configuration or a list of names"),
-    (b"[[runs]]\nseed = 1", "runs is no setting (did you mean run?)"),
-    (b'"run.seed" = 1', "run.seed is no setting"),
-    (b'"a\\nb" = 1', "is no setting"),
+    (b"[[runs]]\nseed = 1", "runs is not a setting (did you mean run?)"),
+    (b'"run.seed" = 1', "run.seed is not a setting"),
+    (b'"a\\nb" = 1', "is not a setting"),
 ]
 
 
@@ -198,14 +237,14 @@ def test_damaged_files_are_refused(content, message, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        *((overrides, re.escape(message)) for overrides, message in CONTRADICTIONS[5:]),
-        (["run.sed=0,1"], r"run\.sed is no setting \(did you mean seed\?\)"),
+        *((overrides, re.escape(message)) for overrides, message in CONTRADICTIONS[2:]),
+        (["run.sed=0,1"], r"run\.sed is not a setting \(did you mean seed\?\)"),
         (["run.seed=0,,1"], r"run\.seed is ''; input should be a valid integer"),
         (["run.seed=0,x"], r"run\.seed is 'x'; input should be a valid integer"),
         (["run.seed"], r"override 'run\.seed' is not understood"),
         (["start.run"], r"override 'run' is not understood"),
         (["teacher.optimizer.epochs=0"], r"optimizer\.epochs is 0; input should be greater"),
-        (["teacher.method=fa"], "cifar10-teacher is no teacher, since it needs one itself"),
+        (["teacher.method=fa"], "cifar10-teacher is not a teacher, since it needs one itself"),
         (["start.bits=5w"], "config 'bits/5w' is unknown"),
     ],
 )
@@ -224,7 +263,7 @@ def test_bad_grids_are_refused(overrides, message, tmp_path, capsys):
         (["grid", "cifar"], r"grid 'cifar' is unknown \(did you mean cifar10"),
         (["grid", "digits-fa,digits-f"], r"grid 'digits-f' is unknown \(did you mean digits-fa"),
         (["grid", "gone.toml"], r"No such file or directory: 'gone\.toml'"),
-        (["grid", "digits-fa"], r"the grid names no teacher, which a positive objective\.kd"),
+        (["grid", "digits-fa"], r"the grid names no teacher, which objective\.kd"),
         (["grid", "digits", "bits=1w"], r"no run of digits has bits=1w"),
         (["grid", "digits", "--jobs", "0"], r"n_jobs == 0"),
         (["grid", "digits", "--device", "gpu"], r"device is 'gpu', which torch does not find"),

@@ -19,6 +19,7 @@ TINY = ["data.limit=60", "optimizer.epochs=1"]
 # One session of a user, in order; every option of every command occurs in it.
 SESSION = [
     "configs --threads 1",
+    "configs --show digits-fa bits=2w4a",
     "data prepare digits --cache cache --held-out 200",
     "data inspect digits --cache cache --held-out 200",
     "data sheet digits --split validation --out sheet.png --cache cache --held-out 200",

@@ -15,10 +15,10 @@ def tiny_grid(out, *settings, name="digits-fa,digits-qat"):
 
 
 def test_every_combination_is_a_run_with_its_own_name():
-    runs = load_grid("digits-qat", ["quantization.weight_bits=1,2", "run.seed=0,1,2"], out=Path())
+    runs = load_grid("digits-qat", ["quantization.weights.bits=1,2", "run.seed=0,1,2"], out=Path())
     seen = {run.name: (run.config.quantization.weight_bits, run.config.run.seed) for run in runs}
     assert seen == {
-        f"digits-qat-weight_bits={bits}-seed={seed}": (bits, seed)
+        f"digits-qat-weights.bits={bits}-seed={seed}": (bits, seed)
         for bits in (1, 2)
         for seed in (0, 1, 2)
     }
@@ -100,7 +100,7 @@ def shared_by_signs(root):
     """Two values that differ in signs alone that no folder's name has."""
     (root / "mine.toml").write_text(
         "[[runs]]\nconfig = 'digits-qat'\n"
-        'settings = [\'quantization.keep_float=["a b"],["a  b"]\']\n'
+        'settings = [\'quantization.weights.keep_float=["a b"],["a  b"]\']\n'
     )
     return "config"
 
@@ -178,16 +178,22 @@ def test_an_own_grid_file_is_read(tmp_path):
 
 BAD_GRIDS = [
     ("[[runs]]\nsettings = []", r"config is missing; give it"),
-    ('[[runs]]\nconfg = "digits"\nconfig = "digits"', r"confg is no setting \(did you mean config"),
+    (
+        '[[runs]]\nconfg = "digits"\nconfig = "digits"',
+        r"confg is not a setting \(did you mean config",
+    ),
     ('runs = "digits"', r"runs is 'digits'; input should be a valid array"),
     ("runs = []", r"runs is \[\]; list should have at least 1 item"),
-    ('colour = 1\n[[runs]]\nconfig = "digits"', r"colour is no setting; accepted there are config"),
+    (
+        'colour = 1\n[[runs]]\nconfig = "digits"',
+        r"colour is not a setting; accepted there are config",
+    ),
     ('[[runs]]\nconfig = "digit"', r"config 'digit' is unknown \(did you mean digits\?\)"),
     ('[[runs]]\nconfig = "digits"\nsettings = "run.seed=0"', r"settings is 'run\.seed=0'"),
-    ('[[runs]]\nconfig = "digits"', r"the grid names no teacher, which a positive objective\.kd"),
+    ('[[runs]]\nconfig = "digits"', r"the grid names no teacher, which objective\.kd"),
     (
         'teacher = "digits-fa"\n[[runs]]\nconfig = "digits"',
-        r"digits-fa is no teacher, since it needs one itself",
+        r"digits-fa is not a teacher, since it needs one itself",
     ),
 ]
 

@@ -245,7 +245,7 @@ def test_an_interrupted_grid_goes_on_to_the_same_weights(tmp_path):
 
 
 def test_a_command_is_shown_as_it_is_to_be_typed(tmp_path, capsys):
-    out, setting = str(tmp_path / "[bold]"), "objective.taps=['stage1']"
+    out, setting = str(tmp_path / "[bold]"), "objective.fa.taps=['stage1']"
     command = ["grid", "digits-fa", setting, "--teacher", "digits-teacher", "--dry-run"]
     assert main([*command, "--out", out]) == 0
     _, *words = shlex.split(capsys.readouterr().out.splitlines()[-1])

@@ -7,8 +7,7 @@ import torch
 from networks import SMALL, TwoHeads, images
 from torch import nn
 
-from faqd_train.config.files import load_config
-from faqd_train.config.schema import ModelConfig
+from faqd_train.config.schema import PreActResNetConfig
 from faqd_train.networks import folding
 from faqd_train.networks.folding import fold_norms, inference_copy
 from faqd_train.networks.resnet import preact_resnet
@@ -18,11 +17,11 @@ from faqd_train.quantization.model import quantize_model
 NETWORKS = {
     "basic": (SMALL, 8),
     "bottleneck": (
-        ModelConfig(depth=11, widths=(4, 4, 8), strides=(1, 1, 2), bottleneck=True),
+        PreActResNetConfig(depth=11, widths=(4, 4, 8), strides=(1, 1, 2), bottleneck=True),
         8,
     ),
     "ResNet-18 with a large stem": (
-        ModelConfig(depth=18, widths=(4, 8, 8, 16), strides=(1, 2, 2, 2), stem="large"),
+        PreActResNetConfig(depth=18, widths=(4, 8, 8, 16), strides=(1, 2, 2, 2), stem="large"),
         64,
     ),
 }
@@ -273,18 +272,3 @@ def test_logits_that_are_not_finite_do_not_pass_for_near():
         network.classifier.bias[0] = torch.nan
     answers = inference_copy(network, x, precision="bfloat16", tolerance=1.0)
     assert (answers.precision, answers.folded) == ("float32", ())
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ["run.teacher_folded=true"],
-        ["run.teacher_precision=bfloat16"],
-    ],
-)
-def test_a_tolerance_without_a_folded_teacher_in_bfloat16_is_refused(settings):
-    with pytest.raises(ValueError, match=r"run.teacher_tolerance is 0.02 with run.teacher_prec"):
-        load_config("digits-fa", ["run.teacher_tolerance=0.02", *settings])
-    both = ["run.teacher_folded=true", "run.teacher_precision=bfloat16"]
-    config = load_config("digits-fa", ["run.teacher_tolerance=0.02", *both])
-    assert config.run.teacher_tolerance == 0.02

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from functools import cache
 
 import pytest
 from finished_runs import FLOAT, TEACHER, finished_run
@@ -193,14 +194,15 @@ VARIANTS = {
     "epochs": ("cifar10", ["optimizer.epochs=3"], {}),
     "lr": ("cifar10", ["optimizer.lr=0.02"], {}),
     "batch": ("cifar10", ["optimizer.batch_size=50"], {}),
-    "order": ("cifar10", ["objective.order=1"], {}),
+    "order": ("cifar10", ["objective.fa.order=1"], {}),
     "exact": ("cifar10", ["method=fa"], {}),
-    "k": ("cifar10", ["objective.k=7"], {}),
-    "law": ("cifar10", ["objective.law=sphere"], {}),
-    "projection": ("cifar10", ["quantization.projection=released"], {}),
-    "per channel": ("cifar10", ["quantization.per_channel=true"], {}),
-    "first layer": ("cifar10", ["quantization.first=float"], {}),
-    "last layer": ("cifar10", ["quantization.last=quantized"], {}),
+    "k": ("cifar10", ["objective.fa.probes.k=7"], {}),
+    "one-sided": ("cifar10", ["objective.fa.probes.gradient=one-sided"], {}),
+    "law": ("cifar10", ["objective.fa.probes.law=sphere"], {}),
+    "projection": ("cifar10", ["quantization.weights.projection=exact"], {}),
+    "per channel": ("cifar10", ["quantization.weights.per_channel=true"], {}),
+    "first layer": ("cifar10", ["quantization.weights.first=float"], {}),
+    "last layer": ("cifar10", ["quantization.weights.last=quantized"], {}),
     "flip": ("cifar10", ["data.flip=false"], {}),
     "data seed": ("cifar10", ["run.data_seed=0"], {}),
     "precision": ("cifar10", ["run.precision=bfloat16"], {}),
@@ -210,6 +212,7 @@ VARIANTS = {
 }
 
 
+@cache
 def variants():
     base = ["method=ffa15", "optimizer.epochs=2"]
     runs = {"base": finished_run(*base, name="cifar10", teacher=TEACHER)}
@@ -252,35 +255,35 @@ def test_a_teacher_is_one_whose_weights_another_run_learnt_from():
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("settings", "words"),
     [
+        (("model.kind=resnet", "method=fa"), ("ResNet-20", "4W4A", "FA", True)),
+        (("bits=1w", "method=kd", "labels=label-free"), ("PreActResNet-20", "1W", "KD", False)),
         (
-            {
-                "data": {"name": "cifar10"},
-                "model": {"kind": "resnet", "depth": 20},
-                "quantization": {"weights": {"bits": 4}, "activations": None},
-                "objective": {
-                    "kd": {"weight": 1.0},
-                    "fa": {"weight": 0.1, "probes": {"k": 15, "gradient": "one-sided"}},
-                    "label": None,
-                },
-            },
-            ("cifar10", "ResNet-20", "4W", "FFA, k = 15, one-sided", False),
+            ("method=ffa5", "objective.fa.probes.gradient=one-sided"),
+            ("PreActResNet-20", "4W4A", "FFA, k = 5, one-sided", True),
         ),
         (
-            {
-                "data": {"name": "folder"},
-                "model": {"factory": "somebody.networks:wide", "options": {}},
-                "quantization": {"weights": None, "activations": None},
-                "objective": {"kd": None, "fa": None, "label": {"weight": 1.0}},
-            },
-            ("folder", "wide", "float", "supervised", True),
+            ("model.kind=factory", "model.factory=a.b:wide", *FLOAT),
+            ("wide", "float", "supervised", True),
         ),
     ],
 )
-def test_terms_and_bits_may_be_tables(config, words):
-    described = describe_run({"config": config})
-    assert tuple(described.values()) == (*words, "scratch")
+def test_a_run_is_described_in_words(settings, words):
+    described = describe_run(finished_run(*settings, name="cifar10"))
+    assert tuple(described.values()) == ("cifar10", *words, "scratch")
+
+
+def test_settings_of_earlier_versions_are_understood():
+    config = {
+        "data": {"name": "cifar10"},
+        "model": {"factory": "a.b:cifar_resnet", "options": {"depth": 56}},
+        "quantization": {"weight_bits": 32, "activation_bits": 32},
+        "objective": {"kd": 0.0, "fa": 0.0, "label": 1.0},
+    }
+    assert tuple(describe_run({"config": config}).values()) == (
+        "cifar10", "ResNet-56", "float", "supervised", True, "scratch",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("key", ["base", *VARIANTS])

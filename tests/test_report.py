@@ -17,7 +17,7 @@ def folders(tmp_path):
         "other": finished_run("method=supervised", "optimizer.epochs=2", name="cifar10"),
     }
     runs["fa"]["test_accuracy"] = 0.75
-    given = ("data.name=cifar100", "model.factory=somebody:wide")  # weights without a training
+    given = ("data.name=cifar100", "model.kind=factory", "model.factory=somebody:wide")
     runs["given"] = finished_run(*FLOAT, *given, name="cifar10") | {"epochs": []}
     for name, run in runs.items():
         (tmp_path / name).mkdir()

@@ -8,6 +8,8 @@ from functools import partial
 import pytest
 import torch
 from cut_off_runs import Killed, without_time
+from faqd_train.runs.common import batches_key
+from faqd_train.training.turns import Stopwatch, take_turns
 from safetensors.torch import load_file
 
 from faqd_train import load_config, run_experiment
@@ -15,7 +17,6 @@ from faqd_train.cli import main
 from faqd_train.grids.expand import load_grid
 from faqd_train.grids.run import run_grid, side_by_side
 from faqd_train.networks.resnet import preact_resnet
-from faqd_train.runs.common import batches_key
 from faqd_train.runs.folder import FolderInUse, claimed
 from faqd_train.runs.record import read_record
 from faqd_train.runs.run import run_together
@@ -27,15 +28,14 @@ from faqd_train.training.loop import training
 from faqd_train.training.seeds import make_streams
 from faqd_train.training.signals import Interrupted
 from faqd_train.training.teacher import TeacherPass
-from faqd_train.training.turns import Stopwatch, take_turns
 
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=3"]
 PASSES = 3 * 3 + 1  # a step each, and the look at the last weights
-ALTERNATING = ["quantization.projection=alternating", "optimizer.lr=0.05"]
-LABEL_FREE = ["data.labels=false", "objective.label=0"]
+ALTERNATING = ["quantization.weights.projection=alternating", "optimizer.lr=0.05"]
+LABEL_FREE = ["data.labels=false", "objective.label=none"]
 # Other bits, objectives, taps, labels, seeds and lengths: one data seed.
 STUDENTS = {
-    "fa": ["digits-fa", "bits=4w4a", 'objective.taps=["stage1","stage3"]'],
+    "fa": ["digits-fa", "bits=4w4a", 'objective.fa.taps=["stage1","stage3"]'],
     "ffa": ["digits-ffa", "bits=2w4a", "run.seed=1", "run.data_seed=0", "run.capture=2"],
     "kd": ["digits-kd", "bits=1w", "run.seed=2", "run.data_seed=0", *ALTERNATING],
     "short": ["digits-fa", "optimizer.epochs=2", *LABEL_FREE],
@@ -127,7 +127,7 @@ def forgetful(self, inputs, asked, *, genuine, keep):
         ["optimizer.batch_size=30"],
         ["data.shift=2"],
         ["data.limit=50"],
-        ["run.teacher_precision=bfloat16"],
+        ["run.teacher.precision=bfloat16"],
     ],
 )
 def test_students_that_see_other_batches_have_passes_of_their_own(
@@ -146,7 +146,7 @@ def test_students_that_see_other_batches_have_passes_of_their_own(
 
 def test_folded_teachers_are_shared_where_the_same_maps_are_needed(teacher, tmp_path, passes):
     """What is folded depends on the maps, and must be what it is alone."""
-    folded = ["run.teacher_folded=true"]
+    folded = ["run.teacher.folded=true"]
     configs = {
         "fa": config_of("digits-fa", *folded),
         "ffa": config_of("digits-ffa", "bits=1w", *folded),
@@ -174,7 +174,7 @@ def test_passes_wrongly_shared_would_be_noticed(teacher, alone, tmp_path, monkey
 
 def losses_of_two(teacher, images):
     """Train two students on one order of the images and two augmentations, taking turns."""
-    config = load_config("digits-kd", [*TINY, "objective.label=0"])
+    config = load_config("digits-kd", [*TINY, "objective.label=none"])
     streams = make_streams(0), replace(make_streams(0), augment=make_streams(1).augment)
 
     def student():
@@ -266,7 +266,7 @@ def test_a_signal_stops_all_and_all_go_on(teacher, alone, tmp_path, monkeypatch)
 def test_a_run_that_fails_leaves_the_others_to_go_on(teacher, alone, tmp_path):
     failing = {
         "explodes": config_of("digits-kd", "optimizer.lr=1e30"),
-        "unknown": config_of("digits-fa", 'objective.taps=["stage9"]'),
+        "unknown": config_of("digits-fa", 'objective.fa.taps=["stage9"]'),
     }
     configs = {tmp_path / name: config for name, config in failing.items()}
     configs |= {tmp_path / name: CONFIGS[name] for name in ("fa", "ffa", "kd")}

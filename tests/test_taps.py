@@ -78,10 +78,10 @@ def test_networks_that_overwrite_are_distilled_as_those_that_do_not():
     config = load_config(
         "digits-fa",
         [
-            'objective.taps=["first"]',
+            'objective.fa.taps=["first"]',
             "optimizer.epochs=2",
             "optimizer.batch_size=20",
-            "quantization.activation_bits=32",
+            "quantization.activations=none",
         ],
     )
     losses = []

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from faqd_train.config.schema import ModelConfig, OptimizerConfig
+from faqd_train.config.schema import OptimizerConfig, PreActResNetConfig
 from faqd_train.data import load_images, make_preparation, random_shift
 from faqd_train.networks.adapters import make_adapters
 from faqd_train.networks.resnet import Block, preact_resnet
@@ -16,7 +16,7 @@ from faqd_train.runs.features import capture_features, save_features
 from faqd_train.training.loop import make_optimizer
 
 STAGES = ("stage1", "stage2", "stage3")
-SMALL = ModelConfig(depth=8, widths=(4, 4, 8), strides=(1, 1, 2))
+SMALL = PreActResNetConfig(depth=8, widths=(4, 4, 8), strides=(1, 1, 2))
 
 
 def network(config=SMALL, seed=0, channels=1):
@@ -28,10 +28,10 @@ def network(config=SMALL, seed=0, channels=1):
     ("config", "millions"),
     [
         # He et al. 2016a, Table 6 (0.27M, 0.85M, 1.7M); 2016b names 1.7M for ResNet-164.
-        (ModelConfig(depth=20), 0.27),
-        (ModelConfig(depth=56), 0.85),
-        (ModelConfig(depth=110), 1.7),
-        (ModelConfig(depth=164, bottleneck=True), 1.7),
+        (PreActResNetConfig(depth=20), 0.27),
+        (PreActResNetConfig(depth=56), 0.85),
+        (PreActResNetConfig(depth=110), 1.7),
+        (PreActResNetConfig(depth=164, bottleneck=True), 1.7),
     ],
 )
 def test_cifar_networks_have_the_published_size_and_depth(config, millions):
@@ -47,7 +47,7 @@ def test_cifar_networks_have_the_published_size_and_depth(config, millions):
 
 def test_network_equals_a_preactivation_network_written_out():
     """Blocks of norm, ReLU, conv, norm, ReLU, conv, after He et al. 2016b, fig. 1b."""
-    model = network(ModelConfig(depth=14, widths=(4, 4, 8), strides=(1, 1, 2))).eval()
+    model = network(PreActResNetConfig(depth=14, widths=(4, 4, 8), strides=(1, 1, 2))).eval()
     images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     trunk, preactivation = model.stem[0](images), model.stem[1:]
     for name in STAGES:
@@ -68,7 +68,9 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others():
 
 
 def test_initial_weights_have_the_variance_of_he():
-    weights = network(ModelConfig(depth=8, widths=(64, 64, 64))).stage2.blocks[0].branch[0].weight
+    weights = (
+        network(PreActResNetConfig(depth=8, widths=(64, 64, 64))).stage2.blocks[0].branch[0].weight
+    )
     # 36,864 draws: the relative standard error of the variance is √(2/n) = 0.7 %.
     assert weights.var().item() == pytest.approx(2 / (9 * 64), rel=0.04)
 
@@ -123,7 +125,7 @@ def test_a_tap_without_pixels_is_refused():
 
 
 def test_adapters_map_channels_and_are_trained():
-    student, teacher = network(), network(ModelConfig(depth=8, strides=(1, 1, 2)), seed=1)
+    student, teacher = network(), network(PreActResNetConfig(depth=8, strides=(1, 1, 2)), seed=1)
     running = student.stem[1].running_mean.clone()
     adapters = make_adapters(
         student, teacher, torch.ones(1, 1, 8, 8), STAGES, torch.Generator().manual_seed(2)

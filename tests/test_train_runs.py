@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from faqd_train import data, distill, fa_loss, load_config, load_run, run_experiment
 from faqd_train.cli import main
+from faqd_train.config.objective import KlConfig
 from faqd_train.networks.resnet import preact_resnet
 from faqd_train.runs import record as records
 from faqd_train.training.divergence import TrainingDiverged
@@ -190,10 +191,10 @@ def test_missing_and_unneeded_parts_are_refused():
     )
     images = torch.zeros(4, 1, 8, 8)
     with pytest.raises(
-        ValueError, match=r"labels is given, but nothing uses it: .* objective\.label"
+        ValueError, match=r"labels is given, but no term uses it: .* objective\.label"
     ):
         distill(teacher, student, images, config, labels=torch.zeros(4, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"teacher is None, which a positive objective\.kd or"):
+    with pytest.raises(ValueError, match=r"teacher is None, which objective\.kd or"):
         fit(student, images, config, streams=make_streams(0), prepare=lambda batch, _: batch)
 
 
@@ -201,7 +202,7 @@ def test_probes_are_fresh_at_every_call_and_exact_fa_draws_none():
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(2, 3, 4, 5, 5, generator=generator)
     fast, exact = (
-        load_config(name).objective for name in ("digits-ffa", "digits-fa")
+        load_config(name).objective.fa for name in ("digits-ffa", "digits-fa")
     )  # fmt: skip
     assert affinity_term(*maps, fast, generator) != affinity_term(*maps, fast, generator)
     before = generator.get_state()
@@ -214,7 +215,9 @@ def test_softened_distillation_equals_the_sum_written_out():
     student, teacher = torch.randn(2, 5, 10, generator=generator, dtype=torch.float64)
     p, q = (torch.softmax(logits / 3, 1) for logits in (teacher, student))
     expected = 9 * (p * (p / q).log()).sum(1).mean()
-    torch.testing.assert_close(distillation(student, teacher, 3.0), expected)
+    torch.testing.assert_close(
+        distillation(student, teacher, KlConfig(weight=1.0, temperature=3.0)), expected
+    )
 
 
 def test_command_trains_distills_and_evaluates(tmp_path, capsys):
@@ -235,9 +238,9 @@ def test_command_trains_distills_and_evaluates(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["teacher", "digits-fa"], "the configuration needs a teacher itself"),
-        (["distill", "digits-fa"], "teacher is None, which a positive objective.kd"),
+        (["distill", "digits-fa"], "teacher is None, which objective.kd"),
         (["distill", "digits-fa", "--teacher", "nowhere"], "nowhere holds no run.json"),
-        (["distill", "digits-fa", "objective.fa=x"], "objective.fa is 'x'; input should be"),
+        (["distill", "digits-fa", "objective.fa=x"], "objective.fa is 'x'; a section of weight"),
         (["distill", "missing.toml"], "No such file or directory: 'missing.toml'"),
     ],
 )

@@ -8,11 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from faqd_train.config.files import check_config
+from faqd_train.config.migration import recorded_config
+from faqd_train.config.networks import FactoryConfig, ModelConfig
+from faqd_train.config.objective import ObjectiveConfig
+from faqd_train.config.quantization import FLOAT_BITS
 from faqd_train.config.schema import Config
 
 # Where files lie decides no number; of a start, the weights are named instead.
-_LEFT_OUT = ("data.dir", "data.cache", "model.init", "run.seed")
+_LEFT_OUT = ("model.init", "run.seed")
 _HASH_DIGITS = 10
 _ABSENT = object()
 _KINDS = {"preact-resnet": "PreActResNet", "resnet": "ResNet", "cifar_resnet": "ResNet"}
@@ -37,7 +40,7 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def present_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return recorded settings in the schema of this version, by which runs are compared."""
-    return check_config(config).model_dump(mode="json")
+    return recorded_config(config).settings()
 
 
 def settings_of(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def settings_of(run: Mapping[str, Any]) -> dict[str, Any]:
         What run.json holds, or a record's result: "config", and "teacher" and "init" where there
         are such networks, which are named by the hashes of their weights.
     """
-    defaults = flatten(Config().model_dump(mode="json"))
+    defaults = flatten(Config().settings())
     leaves = flatten(present_settings(run["config"]))
     settings = {
         key: value
@@ -78,14 +81,15 @@ def describe_run(run: Mapping[str, Any]) -> dict[str, Any]:
         "data", "network", "bits", "method", "labels" (whether a loss term reads training labels)
         and "start". FA and FFA come with KD.
     """
-    config = run["config"]
-    objective = config["objective"]
+    config = recorded_config(run["config"])
+    weights, activations = config.quantization.weight_bits, config.quantization.activation_bits
+    bits = [f"{b}{kind}" for b, kind in ((weights, "W"), (activations, "A")) if b < FLOAT_BITS]
     return {
-        "data": config["data"]["name"],
-        "network": _network(config["model"]),
-        "bits": _bits(config["quantization"]),
-        "method": _method(objective),
-        "labels": _has(objective["label"]),
+        "data": config.data.name,
+        "network": _network(config.model),
+        "bits": "".join(bits) or "float",
+        "method": _method(config.objective),
+        "labels": config.objective.label is not None,
         "start": "fine-tuned" if run.get("init") else "scratch",
     }
 
@@ -110,32 +114,18 @@ def _plain(text: str) -> str:
     return re.sub(r"\W|k = ", "", text).lower()
 
 
-def _has(term: Any) -> bool:
-    """Whether there is a loss term, given by its weight or by a table; None where there is none."""
-    return term is not None and term != 0
-
-
-def _network(model: Mapping[str, Any]) -> str:
+def _network(model: ModelConfig) -> str:
     """Name a network by its kind and depth, or by its factory."""
-    factory = model.get("factory")
-    kind = factory.rpartition(":")[2] if factory else model.get("kind", "preact-resnet")
-    depth = (model["options"] if factory else model).get("depth")
-    return f"{_KINDS.get(kind, kind)}{'' if depth is None else f'-{depth}'}"
+    if not isinstance(model, FactoryConfig):
+        return f"{_KINDS[model.kind]}-{model.depth}"
+    kind, depth = model.factory.rpartition(":")[2], model.options.get("depth")
+    return _KINDS.get(kind, kind) + ("" if depth is None else f"-{depth}")
 
 
-def _bits(quantization: Mapping[str, Any]) -> str:
-    leaves = flatten(quantization)
-    bits = {
-        kind: leaves.get(f"{name}_bits") or leaves.get(f"{name}s.bits") or 32
-        for kind, name in (("W", "weight"), ("A", "activation"))
-    }
-    return "".join(f"{b}{kind}" for kind, b in bits.items() if b < 32) or "float"
-
-
-def _method(objective: Mapping[str, Any]) -> str:
-    if not _has(objective["fa"]):
-        return "KD" if _has(objective["kd"]) else "supervised"
-    leaves = {key.rpartition(".")[2]: value for key, value in flatten(objective).items()}
-    if not leaves.get("k"):
+def _method(objective: ObjectiveConfig) -> str:
+    if objective.fa is None:
+        return "supervised" if objective.kd is None else "KD"
+    if objective.fa.probes is None:
         return "FA"
-    return f"FFA, k = {leaves['k']}" + ", one-sided" * (leaves.get("gradient") == "one-sided")
+    one_sided = ", one-sided" * (objective.fa.probes.gradient == "one-sided")
+    return f"FFA, k = {objective.fa.probes.k}{one_sided}"

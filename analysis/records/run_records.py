@@ -45,7 +45,7 @@ def run_record(run: Mapping[str, Any]) -> Record:
         "validation_accuracy": run["validation_accuracy"],
         "test_accuracy": run["test_accuracy"],
         "seconds": run["seconds"],
-        "config": _without_places(config),
+        "config": _without_start(config),
         "teacher": teacher,
         "init": init,
         "weights_sha256": run["weights_sha256"],
@@ -86,7 +86,7 @@ def training_command(run: Mapping[str, Any]) -> str:
 
 def _ways_to_say(run: Mapping[str, Any]) -> Iterator[list[str]]:
     """Write the settings as changes of each packaged configuration, with parts and without."""
-    wanted, words = flatten(_without_places(run["config"])), describe_run(run)
+    wanted, words = flatten(_without_start(run["config"])), describe_run(run)
     method = re.sub(r", k = (\d+).*", r"\1", words["method"]).lower()
     parts = [f"bits={words['bits'].lower()}", f"method={method}"]
     if method != "supervised":
@@ -105,7 +105,7 @@ def _ways_to_say(run: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def _load(name: str, settings: Sequence[str]) -> dict[str, Any]:
-    return flatten(_without_places(load_config(name, settings).model_dump(mode="json")))
+    return flatten(_without_start(load_config(name, settings).settings()))
 
 
 def _toml(value: Any) -> str:
@@ -114,10 +114,6 @@ def _toml(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop where files lay: it decides no number."""
-    places = {"data": ("dir", "cache"), "model": ("init",)}
-    return {
-        section: {k: v for k, v in table.items() if k not in places.get(section, ())}
-        for section, table in config.items()
-    }
+def _without_start(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop the folder of the start, which is named by its weights."""
+    return {**config, "model": {k: v for k, v in config["model"].items() if k != "init"}}

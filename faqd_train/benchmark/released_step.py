@@ -19,7 +19,7 @@ from faqd_train.losses import released as released_losses
 from faqd_train.networks.adapters import adapt
 from faqd_train.networks.taps import tapped
 from faqd_train.quantization.released import RELEASED
-from faqd_train.training.objective import MapPairs
+from faqd_train.training.objective import MapPairs, weighted_sum
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def released_step(
             adapted = adapt(maps, adapters, objective.taps)
             pairs = [(adapted[tap], targets[tap]) for tap in objective.taps]
             kd, fa = released_terms(logits, teacher_logits, pairs)
-            loss = objective.kd * kd + objective.fa * torch.stack(fa).sum()
+            loss = weighted_sum({"kd": kd, "fa": torch.stack(fa).sum()}, objective)
             sgd.zero_grad()
             torch.autograd.backward(loss)
             with torch.no_grad():

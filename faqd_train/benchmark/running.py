@@ -33,9 +33,8 @@ from faqd_train.training.compiling import check_compiling
 PARTS = ("losses", "sweep", "memory", "step")
 # Of our step, beside the defaults of a run: what makes it fast.
 FAST = (
-    'quantization.projection="alternating"',
-    "run.teacher_folded=true",
-    'run.teacher_precision="bfloat16"',
+    "run.teacher.folded=true",
+    'run.teacher.precision="bfloat16"',
     'run.precision="bfloat16"',
     "run.channels_last=true",
     "run.compile=true",

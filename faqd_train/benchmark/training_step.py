@@ -1,4 +1,4 @@
-"""A whole training step of `faqd_train.training.loop.fit`, beside the released one."""
+"""A whole training step, `faqd_train.training.loop.Training.step`, beside the released one."""
 
 from __future__ import annotations
 
@@ -12,23 +12,36 @@ import torch
 from torch import Tensor, nn
 
 from faqd_train.benchmark.released_step import released_step, released_terms
-from faqd_train.benchmark.step_clock import IN_A_ROW, StepClock
-from faqd_train.benchmark.timing import Budget, Call, Spread, seconds, spread
-from faqd_train.config.networks import FLOAT_BITS, RELEASED_BITS
+from faqd_train.benchmark.timing import (
+    IN_A_ROW,
+    WARM_UP,
+    Budget,
+    Call,
+    Spread,
+    seconds,
+    spread,
+    time_rows,
+)
+from faqd_train.config.networks import PreActResNetConfig
+from faqd_train.config.objective import AffinityConfig, MseConfig
+from faqd_train.config.quantization import FLOAT_BITS, RELEASED_BITS, QuantizationConfig
 from faqd_train.config.schema import Config
+from faqd_train.data import Description
 from faqd_train.losses import released as released_losses
 from faqd_train.networks.adapters import adapt, make_adapters
-from faqd_train.networks.resnet import preact_resnet
+from faqd_train.networks.building import build_network
 from faqd_train.networks.taps import tapped
 from faqd_train.quantization.activations import calibrate
 from faqd_train.quantization.model import quantize_as_configured, quantize_model
-from faqd_train.training.loop import fit
+from faqd_train.training.distill import as_given
+from faqd_train.training.loop import Training
 from faqd_train.training.objective import MapPairs, affinity_term, objective_terms
 from faqd_train.training.seeds import make_streams
+from faqd_train.training.task import Task
+from faqd_train.training.teacher import make_teacher_pass
 
 CLASSES, SIDE = 10, 32
 TEACHER_DEPTH = 110
-_WARM_UP = 2  # rows
 
 
 @dataclass(frozen=True)
@@ -88,10 +101,11 @@ def measure_step(
     device: torch.device,
     generator: torch.Generator,
 ) -> StepComparison:
-    """Time steps of `fit`, a few in a row, in turn with released steps and FA alone by both ways.
+    """Time training steps, a few in a row, in turn with released steps and FA alone by both ways.
 
     Images are random, of 3×32×32; the networks are untrained, the batch norms of the teacher set
-    by the batch. Two rows of each come first and do not count, and of each row not the first.
+    by the batch. Two rows of each come first and do not count; of each row the first call does not
+    count either.
 
     Parameters
     ----------
@@ -135,12 +149,8 @@ def measure_step(
             "released FA": partial(_fa_alone, _released_fa, pairs),
             "FA": partial(_fa_alone, partial(_our_fa, config=config), pairs),
         }
-        row = IN_A_ROW * sum(seconds(call, device) for call in others.values())
-        rows = _WARM_UP + budget.rounds(row)
-        clock = StepClock(others, device, generator)
-        _fit(config, networks, inputs, steps=IN_A_ROW * rows, clock=clock)
-    counted = slice(_WARM_UP * (IN_A_ROW - 1), None)
-    costs = {name: spread(times[counted]) for name, times in clock.times.items()}
+        times = _time_steps(config, networks, inputs, others, budget, generator)
+    costs = {name: spread(found) for name, found in times.items()}
     return StepComparison(
         config=config.model_dump(mode="json", exclude={"data"}),
         teacher_depth=teacher_depth,
@@ -154,8 +164,10 @@ def measure_step(
 def make_networks(config: Config, teacher_depth: int, inputs: Tensor) -> Networks:
     """Build the networks of a configuration, drawn from its streams."""
     streams = make_streams(config.run.seed)
+    floats = QuantizationConfig(weights=None, activations=None)
+    images = Description(channels=3, side=SIDE, classes=CLASSES)
     student, teacher = (
-        preact_resnet(model, in_channels=3, classes=CLASSES, side=SIDE, generator=streams.weights)
+        build_network(model, floats, images, streams.weights)
         for model in (config.model, config.model.model_copy(update={"depth": teacher_depth}))
     )
     student, teacher = student.to(inputs.device), teacher.to(inputs.device)
@@ -222,41 +234,55 @@ def _released_fa(pairs: MapPairs) -> Tensor:
 
 def _our_fa(pairs: MapPairs, config: Config) -> Tensor:
     probes = make_streams(config.run.seed).probes  # not drawn from: FA is exact
-    return torch.stack([affinity_term(*pair, config.objective, probes) for pair in pairs]).sum()
+    exact = AffinityConfig(weight=1.0)
+    return torch.stack([affinity_term(*pair, exact, probes) for pair in pairs]).sum()
 
 
-def _fit(
-    config: Config, networks: Networks, inputs: Tensor, *, steps: int, clock: StepClock
-) -> None:
-    """Train for one epoch of so many steps, under the clock."""
+def _time_steps(
+    config: Config,
+    networks: Networks,
+    inputs: Tensor,
+    others: dict[str, Call],
+    budget: Budget,
+    generator: torch.Generator,
+) -> dict[str, list[float]]:
+    """Return seconds of training steps, by "step", and of the other calls, timed in turn."""
     student = quantize_as_configured(deepcopy(networks.student), config.quantization)
     calibrate(student, inputs)
-    one_epoch = config.optimizer.model_copy(update={"epochs": 1, "warmup_epochs": 0})
-    fit(
-        student,
-        inputs.repeat(steps, 1, 1, 1),
-        config.model_copy(update={"optimizer": one_epoch}),
-        streams=make_streams(config.run.seed),
-        prepare=clock.prepare,
-        teacher=deepcopy(networks.teacher),
-        adapters=deepcopy(networks.adapters),
-        stop=clock.stop,
-    )
+    row = IN_A_ROW * sum(seconds(call, inputs.device) for call in others.values())
+    rows = WARM_UP + budget.rounds(row)
+    optimizer = config.optimizer.model_copy(update={"epochs": 1, "warmup_epochs": 0})
+    # One epoch, which does not end: its end is not part of a step.
+    images = inputs.repeat(IN_A_ROW * rows + 1, 1, 1, 1)
+    config = config.model_copy(update={"optimizer": optimizer})
+    with make_teacher_pass(deepcopy(networks.teacher), config, lambda: inputs) as teacher:
+        task = Task(
+            student,
+            images,
+            as_given,
+            make_streams(config.run.seed),
+            teacher=teacher,
+            adapters=deepcopy(networks.adapters),
+        )
+        with Training(task, config) as training:
+            calls = {"step": training.step, **others}
+            return time_rows(calls, rows, device=inputs.device, generator=generator)
 
 
 def check_comparable(config: Config) -> None:
     """Refuse what the released step has no counterpart of (ValueError)."""
     objective, bits = config.objective, config.quantization
-    terms = (objective.kd > 0, objective.fa > 0, objective.label > 0)
-    kind = (objective.kd_loss, objective.fa_method, objective.order, objective.teacher_taps)
+    kd, fa = objective.kd, objective.fa
     if (
-        terms != (True, True, False)
-        or kind != ("mse", "exact", 2, None)
-        or config.model.factory is not None
+        not isinstance(kd, MseConfig)
+        or fa is None
+        or objective.label is not None
+        or (fa.order, fa.teacher_taps, fa.probes) != (2, None, None)
+        or not isinstance(config.model, PreActResNetConfig)
         or {bits.weight_bits, bits.activation_bits} - set(RELEASED_BITS)
     ):
         raise ValueError(
             "the configuration is not of a step that can stand beside the released one; a ResNet "
             "of 1, 2 or 4 bits with KD by mse, exact FA of order 2 and no labels is accepted: "
-            "change sections quantization.projection and run alone."
+            "change only how weights are projected, and run."
         )

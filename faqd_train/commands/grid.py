@@ -14,7 +14,6 @@ from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from faqd_train.config.files import describe, packaged_configs, packaged_parts
 from faqd_train.grids.expand import GridRun, load_grid
 from faqd_train.grids.files import packaged_grids
 from faqd_train.grids.run import Outcome, command_list, outcomes_so_far, run_grid
@@ -24,8 +23,8 @@ from faqd_train.runs.record import write_atomically
 _COLUMNS = ("run", "seeds", "validation", "test", "state")
 
 
-def add_grid_commands(commands: Any) -> None:
-    """Add ``grid`` and ``configs`` to the subparsers of a command."""
+def add_grid_command(commands: Any) -> None:
+    """Add ``grid`` to the subparsers of a command."""
     text = "train a grid of runs; again, it goes on where it was"
     grid = commands.add_parser("grid", help=text, description=text)
     grid.add_argument(
@@ -55,8 +54,6 @@ def add_grid_commands(commands: Any) -> None:
     instead.add_argument(
         "--list", type=Path, metavar="FILE", help="write the commands there, train nothing"
     )
-    text = "list the packaged configurations, parts and grids"
-    commands.add_parser("configs", help=text, description=text)
 
 
 def run_grid_command(options: argparse.Namespace) -> int:
@@ -93,25 +90,6 @@ def run_grid_command(options: argparse.Namespace) -> int:
         console.print(summary_table(list(outcomes.values())))
     keep()
     return int(any(outcome.state in ("diverged", "blocked") for outcome in outcomes.values()))
-
-
-def print_configs() -> None:
-    """Print every packaged configuration, part and grid with its opening comment."""
-    console = Console(markup=False, highlight=False)
-    for title, entries in (
-        ("Configurations: faqd-train distill NAME", {n: describe(n) for n in packaged_configs()}),
-        *(
-            (f"Parts: {kind}=NAME", {name: describe(f"{kind}/{name}") for name in names})
-            for kind, names in packaged_parts().items()
-        ),
-        ("Grids: faqd-train grid NAME", packaged_grids()),
-    ):
-        table = Table(title=title, title_justify="left", box=None, show_header=False)
-        table.add_column(no_wrap=True)
-        table.add_column()
-        for name, comment in entries.items():
-            table.add_row(name, comment)
-        console.print(table)
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> Table:

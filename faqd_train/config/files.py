@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from faqd_train.config.schema import Config
-
-Table = dict[str, Any]
-Model = TypeVar("Model", bound=BaseModel)
+from faqd_train.config.tables import Table, check_table, merge, nearest
 
 _CONFIGS = files("faqd_train.config") / "presets"
 
@@ -27,7 +22,7 @@ def packaged_configs() -> list[str]:
 
 
 def packaged_parts() -> dict[str, list[str]]:
-    """Return the parts that a configuration can take on, by what they settle.
+    """Return the names of the parts that a configuration can take, by their kind.
 
     Examples
     --------
@@ -52,7 +47,7 @@ def describe(name: str) -> str:
 
 
 def opening_comment(text: str) -> str:
-    """Return a TOML text's first line if it is a comment, without its sign."""
+    """Return the first line of a TOML text, without its sign, if it is a comment."""
     first, _, _ = text.partition("\n")
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
@@ -65,11 +60,10 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
     name : str or Path
         One of `packaged_configs`, or a path that ends in ``.toml``. A file may name in ``base``
         what it changes: another configuration, a part ``kind/name``, or a list of them, of which
-        the later change the earlier; and in ``without`` settings made before it that it drops,
-        as a method drops those of a term that it leaves out.
+        the later change the earlier.
     overrides : strings ``section.key=value`` or ``kind=part``
-        Applied in order; the value is TOML, and a bare word is taken as a string. A part is one
-        of `packaged_parts`.
+        Applied in order; the value is TOML, and a bare word is taken as a string. ``none`` drops
+        a section or an optional setting. A part is one of `packaged_parts`.
 
     Raises
     ------
@@ -79,13 +73,13 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
 
     Examples
     --------
-    >>> config = load_config("digits-ffa", ["objective.k=5", "run.seed=3"])
-    >>> config.objective.fa_method, config.objective.k, config.run.seed
-    ('ffa', 5, 3)
+    >>> config = load_config("digits-ffa", ["objective.fa.probes.k=5", "run.seed=3"])
+    >>> config.objective.fa.probes.k, config.run.seed
+    (5, 3)
     >>> load_config("digits", ["bits=1w4a", "labels=label-free"]).quantization.weight_bits
     1
-    >>> load_config("digits-ffa", ["method=fa"]).objective.k is None
-    True
+    >>> load_config("digits-ffa", ["objective.fa=none"]).objective.weights
+    {'kd': 1.0}
     """
     table = _put_config({}, str(name))
     for override in overrides:
@@ -98,36 +92,12 @@ def check_config(table: Mapping[str, Any]) -> Config:
     return check_table(Config, table)
 
 
-def check_table(model: type[Model], table: Mapping[str, Any]) -> Model:
-    """Return a table as its pydantic model, or refuse it in one sentence (ValueError)."""
-    try:
-        # JSON has TOML's types; in strict mode it still lets a list be a tuple and 1 be 1.0.
-        return model.model_validate_json(json.dumps(table, default=str))
-    except ValidationError as error:
-        raise ValueError(_one_sentence(error, model)) from None
-
-
 def read_toml(path: Path) -> Table:
-    """Read a file, or refuse in one sentence what is no TOML (ValueError)."""
+    """Read a file, or refuse in one sentence what is not TOML (ValueError)."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no valid TOML: {error}.") from None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Ask whether the nearest known name was meant, where there is one."""
-    match = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {match[0]}?)" if match else ""
-
-
-def merge(base: Table, change: Table) -> Table:
-    """Return base with the leaves of change put in."""
-    merged = dict(base)
-    for key, value in change.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
+        raise ValueError(f"{path} is not valid TOML: {error}.") from None
 
 
 def _put_config(table: Table, name: str, users: tuple[str, ...] = ()) -> Table:
@@ -141,45 +111,14 @@ def _put_config(table: Table, name: str, users: tuple[str, ...] = ()) -> Table:
         own = read_toml(path)
     bases = own.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
-    if not _are_strings(bases):
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ValueError(
             f"base in {name} is {bases!r}; the name of a configuration or a list of names is "
             f"accepted."
         )
-    without = own.pop("without", [])
-    if not _are_strings(without):
-        raise ValueError(
-            f"without in {name} is {without!r}; a list of settings is accepted, for example "
-            f'["objective.k"].'
-        )
     for base in bases:
         table = _put_config(table, _beside(name, base), (*users, name))
-    return merge(_drop(table, without, name), own)
-
-
-def _drop(table: Table, keys: list[str], name: str) -> Table:
-    """Return a table without the settings that a file drops; not all need be in it."""
-    known = [
-        f"{section}.{key}"
-        for section in Config.model_fields
-        for key in _fields_of(Config, [section])
-    ]
-    for key in keys:
-        if key not in known:
-            raise ValueError(
-                f"without in {name} names {key}, which is no setting{nearest(key, known)}; "
-                f"correct it."
-            )
-    return {
-        section: {key: value for key, value in own.items() if f"{section}.{key}" not in keys}
-        if isinstance(own, dict)
-        else own
-        for section, own in table.items()
-    }
-
-
-def _are_strings(values: object) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+    return merge(table, own, Config)
 
 
 def _beside(name: str, base: str) -> str:
@@ -217,13 +156,13 @@ def split_override(override: str) -> tuple[str, str]:
 
 
 def _put_override(table: Table, override: str) -> Table:
-    """Put what an override sets into a table; a value that is no TOML is a string."""
+    """Put what an override sets into a table; a value that is not TOML is a string."""
     key, value = split_override(override)
     if "." not in key:
         return _put_config(table, f"{key}/{value}")
     for text in (override, f"{key}={json.dumps(value)}"):
         try:
-            return merge(table, tomllib.loads(text))
+            return merge(table, tomllib.loads(text), Config)
         except tomllib.TOMLDecodeError:
             continue
     raise ValueError(f"override {override!r} has no valid key; use section.key=value.")
@@ -231,31 +170,3 @@ def _put_override(table: Table, override: str) -> Table:
 
 def _toml_names(folder: Traversable) -> list[str]:
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
-def _one_sentence(error: ValidationError, model: type[BaseModel]) -> str:
-    """Tell the first problem that pydantic found."""
-    problem = error.errors()[0]
-    *sections, name = problem["loc"] or ("",)
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"]) + "."
-    if problem["type"] == "extra_forbidden":
-        known = list(_fields_of(model, sections))
-        return (
-            f"{where} is no setting{nearest(str(name), known)}; accepted there are "
-            f"{', '.join(known)}."
-        )
-    if problem["type"] == "missing":
-        return f"{where} is missing; give it."
-    reason = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{where} is {problem['input']!r}; {reason}."
-
-
-def _fields_of(model: type[BaseModel], sections: list[Any]) -> Iterable[str]:
-    """Return the names that the table at a place of a model may have."""
-    for section in sections:
-        annotation = model.model_fields[section].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-    return model.model_fields

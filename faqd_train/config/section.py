@@ -4,23 +4,41 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 
-def _whole(value: Any) -> int:
+def _integer(value: Any) -> int:
     """Refuse true and 1.0, which a choice among integers would take as the 1 that they equal."""
     if type(value) is not int:
         raise PydanticCustomError("int_type", "Input should be a valid integer")
     return value
 
 
-Whole = BeforeValidator(_whole)
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise PydanticCustomError(
+            "not_positive", "a positive weight is accepted: set the whole term to none to drop it"
+        )
+    return value
+
+
+Integer = BeforeValidator(_integer)
 Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
+Factor = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, AfterValidator(_positive)]
 
 
 class Section(BaseModel):
-    """Immutable; no setting is converted from another type and none is ignored."""
+    """Immutable; no setting is converted from another type and none is ignored.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    The docstring of a setting is its meaning, which ``faqd-train configs --show`` prints.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )

@@ -1,4 +1,4 @@
-"""Grids of runs: every combination of settings becomes a named run, after those it needs."""
+"""Grids of runs: each combination of settings is a named run, after the runs that it needs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 
 from faqd_train.config.files import load_config
 from faqd_train.config.schema import Config
+from faqd_train.config.tables import setting_names
 from faqd_train.grids.files import PLACES, Block, read_blocks, split_role, split_setting
 
-Settings = dict[str, str]  # of one run, by their keys
+Settings = dict[str, str]  # of one run: values by keys
 
-# The teacher sees the data that the run sees; its labels are its own matter.
+# Teacher and student see the same images; whether with labels, each decides for itself.
 _SHARED_WITH_TEACHER = re.compile(r"data\.(?!labels$)")
 
 
@@ -32,7 +33,7 @@ class GridRun:
 
     @property
     def name(self) -> str:
-        """Its folder's name, which tells configuration and settings."""
+        """Name of its folder, made of configuration and settings."""
         return self.folder.name
 
     @property
@@ -41,7 +42,7 @@ class GridRun:
         return tuple(folder for folder in (self.teacher, self.start) if folder is not None)
 
     def command(self, device: str = "cpu") -> str:
-        """Return the command line that trains it, or goes on with it where it was interrupted."""
+        """Return the command that trains the run, or resumes it."""
         verb = "distill" if self.config.objective.needs_teacher else "teacher"
         words = ["faqd-train", verb, self.config_name, *self.settings, "--out", str(self.folder)]
         if self.teacher is not None:
@@ -64,12 +65,11 @@ def load_grid(
     settings : strings ``section.key=a,b,…`` or ``kind=part,part,…``
         Each combination of values is a run. In a grid that has settings of its own, parts pick
         among its runs, and other keys get these values instead of its own. With ``start.``
-        before some keys, a run is fine-tuned: it takes up the weights of the run in which those
-        settings are changed. Keys after ``teacher.`` are the teacher's, which has the settings
-        of ``data`` in common with its students. Of ``data.dir`` and ``data.cache`` one value is
-        accepted.
+        before some keys, a run is fine-tuned: it starts from the weights of the run in which
+        those settings are changed. Keys after ``teacher.`` are the teacher's, which shares the
+        settings of ``data`` with its students. ``data.dir`` and ``data.cache`` have one value.
     out : Path
-        The runs' folders lie in it.
+        The folder of the runs' folders.
     teacher : str, optional
         A configuration to train as the teacher, or the folder of a finished run; needed if a
         run has a teacher and the grid names none.
@@ -77,7 +77,7 @@ def load_grid(
     Returns
     -------
     list of GridRun
-        No two of one name, each after those that it needs, as in `stages`.
+        Of different names, each after those that it needs, as in `stages`.
 
     Raises
     ------
@@ -116,10 +116,10 @@ def load_grid(
 
 
 def stages(runs: Iterable[GridRun]) -> list[list[GridRun]]:
-    """Group runs so that each needs runs of earlier groups alone.
+    """Group runs so that each needs only runs of earlier groups.
 
-    The last group has all that no other needs, in order of their seeds: a whole comparison is
-    there before the next seed's begins.
+    The last group holds all runs that no other needs, ordered by seed: all runs of one seed are
+    finished before those of the next begin.
     """
     by_folder = {run.folder: run for run in runs}
     needed = {need for run in by_folder.values() for need in run.needs}
@@ -161,7 +161,7 @@ def _add(runs: dict[Path, GridRun], block: Block, chosen: Settings, out: Path) -
 
 
 def _check_same(first: GridRun, second: GridRun) -> None:
-    """Refuse two runs of one folder that are not the same run (ValueError)."""
+    """Refuse two different runs of one folder (ValueError)."""
     for what in ("config", "teacher", "start"):
         if getattr(first, what) != getattr(second, what):
             raise ValueError(
@@ -172,10 +172,10 @@ def _check_same(first: GridRun, second: GridRun) -> None:
 
 
 def _add_teacher(runs: dict[Path, GridRun], block: Block, chosen: Settings, out: Path) -> Path:
-    """Add the teacher of a run of these settings, unless it is trained; return its folder."""
+    """Add the teacher of a run of these settings unless it is a finished run; return its folder."""
     if block.teacher is None:
         raise ValueError(
-            "the grid names no teacher, which a positive objective.kd or objective.fa needs: name "
+            "the grid names no teacher, which objective.kd and objective.fa need: name "
             "a configuration or the folder of a finished run, for example --teacher digits-teacher."
         )
     if (Path(block.teacher) / "run.json").is_file():
@@ -184,8 +184,8 @@ def _add_teacher(runs: dict[Path, GridRun], block: Block, chosen: Settings, out:
     settings = data | _of_role(chosen, "teacher.")
     if load_config(block.teacher, _overrides(settings)).objective.needs_teacher:
         raise ValueError(
-            f"{block.teacher} is no teacher, since it needs one itself (objective.kd or "
-            f"objective.fa is positive); take one trained by labels alone, such as digits-teacher."
+            f"{block.teacher} is not a teacher, since it needs one itself (by objective.kd or "
+            f"objective.fa); take one trained by labels alone, such as digits-teacher."
         )
     return _add(runs, Block(config=block.teacher), settings, out)
 
@@ -201,16 +201,30 @@ def _overrides(settings: Settings) -> tuple[str, ...]:
 
 
 def _name(config: str, chosen: Settings) -> str:
-    """Tell configuration and settings in a name fit for a folder."""
+    """Return a folder name made of configuration and settings."""
     words = [Path(config).stem if config.endswith(".toml") else config]
     for key, value in chosen.items():
         role, own = split_role(key)
         if own not in PLACES:
-            last = own.rpartition(".")[2]
-            words.append(role.replace(".", "-") + (f"{last}={value}" if "." in own else value))
+            setting = f"{_short(own)}={value}" if "." in own else value
+            words.append(role.replace(".", "-") + setting)
     return re.sub(r"[^\w.=+-]+", "_", "-".join(words))
 
 
+def _short(key: str) -> str:
+    """Return the shortest end of a setting's name that no other setting has.
+
+    Examples
+    --------
+    >>> _short("run.seed"), _short("objective.fa.weight")
+    ('seed', 'fa.weight')
+    """
+    parts, others = key.split("."), [name.split(".") for name in setting_names(Config)]
+    sizes = range(1, len(parts))
+    unique = (n for n in sizes if sum(other[-n:] == parts[-n:] for other in others) <= 1)
+    return ".".join(parts[-next(unique, len(parts)) :])
+
+
 def _depth(run: GridRun, runs: Mapping[Path, GridRun]) -> int:
-    """Return how many runs must come one after the other before this one."""
+    """Return the length of the longest chain of runs that must come before this one."""
     return max((1 + _depth(runs[need], runs) for need in run.needs if need in runs), default=0)

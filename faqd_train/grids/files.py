@@ -1,4 +1,4 @@
-"""Read what a grid is made of: blocks of settings with several values each."""
+"""Read grids: blocks of settings with several values each."""
 
 from __future__ import annotations
 
@@ -9,30 +9,26 @@ from pathlib import Path
 from pydantic import Field
 
 from faqd_train.config.files import (
-    Table,
-    check_table,
-    nearest,
     opening_comment,
     packaged_configs,
     read_toml,
     split_override,
 )
 from faqd_train.config.section import Section
+from faqd_train.config.tables import Table, check_table, nearest
 
-# Before a key: the setting is not the run's own but that of the run which it starts from, or of
-# its teacher.
+# Prefixes of keys: a setting of the run that this run starts from, or of its teacher.
 ROLES = ("start.", "teacher.")
-# Where files lie changes no run: it is in no name, and one for all.
+# Places of files change no result: they are not part of a run's name, and equal for all runs.
 PLACES = ("data.dir", "data.cache")
 
 _GRIDS = files("faqd_train.grids") / "presets"
-# A value: a bracketed list, a quoted string, or what holds no comma; or nothing, which is refused
-# where the setting is read.
-_VALUES = re.compile(r"(?:^|,)\s*(\[[^]]*]|\"[^\"]*\"|'[^']*'|[^,]*?)\s*(?=,|$)")
+# A value: a list, a table, a quoted string, or text without a comma.
+_VALUES = re.compile(r"(?:^|,)\s*(\[[^]]*]|\{[^}]*}|\"[^\"]*\"|'[^']*'|[^,]*?)\s*(?=,|$)")
 
 
 class Block(Section):
-    """Runs of one configuration: one for each combination of the settings' values."""
+    """Runs of one configuration, one for each combination of the settings' values."""
 
     config: str
     teacher: str | None = None  # a configuration, or the folder of a finished run
@@ -40,7 +36,7 @@ class Block(Section):
 
 
 class _GridFile(Section):
-    """Config and teacher are those of every block that names none itself."""
+    """A grid's file; config and teacher are the defaults of its blocks."""
 
     config: str | None = None
     teacher: str | None = None
@@ -89,23 +85,23 @@ def split_setting(setting: str) -> tuple[str, list[str]]:
     --------
     >>> split_setting("model.widths=[4, 4, 8],[8, 8, 8]")
     ('model.widths', ['[4, 4, 8]', '[8, 8, 8]'])
-    >>> split_setting("start.bits=float")
-    ('start.bits', ['float'])
+    >>> split_setting("start.objective.fa.probes={k=1, law='sphere'},none")
+    ('start.objective.fa.probes', ["{k=1, law='sphere'}", 'none'])
     """
     role, rest = split_role(setting)
     key, text = split_override(rest)
     values = _VALUES.findall(text)
     if key in PLACES and len(values) > 1:
         raise ValueError(
-            f"{role}{key} has {len(values)} values in {setting!r}; one is accepted, for no run's "
-            f"name tells where files lie: give one, in TOML's quotes if its path has a comma, or "
-            f"make several grids."
+            f"{role}{key} has {len(values)} values in {setting!r}; one is accepted, as it is not "
+            f"part of a run's name: give one, quoted if its path has a comma, or make several "
+            f"grids."
         )
     return role + key, values
 
 
 def split_role(key: str) -> tuple[str, str]:
-    """Return one of `ROLES` or nothing, and the rest.
+    """Split a key into one of `ROLES` or nothing, and the rest.
 
     Examples
     --------
@@ -124,7 +120,7 @@ def _check_blocks(table: Table) -> list[Block]:
 
 
 def _known(config: str) -> str:
-    """Return a configuration's name, or refuse what is neither that nor a grid's."""
+    """Return the name of a configuration, or refuse what names neither that nor a grid."""
     grids, configs = packaged_grids(), packaged_configs()
     if config in configs or config.endswith(".toml"):
         return config

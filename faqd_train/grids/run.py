@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 
 from faqd_train._validation import check_count
 from faqd_train.grids.expand import GridRun, stages
-from faqd_train.runs.common import batches_key
+from faqd_train.runs.cache import batches_key
 from faqd_train.runs.folder import RECORD, FolderInUse, finished_run
 from faqd_train.runs.record import Record, read_record
 from faqd_train.runs.run import run_experiment, run_together

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from faqd_train.config.networks import ModelConfig, QuantizationConfig
+from faqd_train.config.networks import FactoryConfig, ModelConfig, PreActResNetConfig
+from faqd_train.config.quantization import QuantizationConfig
 from faqd_train.data import Description
 from faqd_train.networks.resnet import preact_resnet
 from faqd_train.quantization.activations import QuantizedActivation, ReleasedActivation
 from faqd_train.quantization.model import quantize_as_configured
+
+CIFAR_RESNET = "faqd_train.networks.cifar_resnet:cifar_resnet"
 
 
 def build_network(
@@ -45,17 +48,20 @@ def build_network(
     ValueError
         If the factory, its network or ``initial`` do not fit.
     """
-    network = (
-        preact_resnet(
+    if isinstance(model, FactoryConfig):
+        network = foreign_network(model.factory, model.options, shape, generator)
+    elif isinstance(model, PreActResNetConfig):
+        network = preact_resnet(
             model,
             in_channels=shape.channels,
             classes=shape.classes,
             side=shape.side,
             generator=generator,
         )
-        if model.factory is None
-        else foreign_network(model.factory, model.options, shape, generator)
-    )
+    else:
+        options = {"depth": model.depth, "shortcut": model.shortcut}
+        options |= {"classes": shape.classes, "channels": shape.channels}
+        network = foreign_network(CIFAR_RESNET, options, shape, generator)
     if initial is not None:
         _take_up_weights(network, initial)
     quantize_as_configured(network, quantization)

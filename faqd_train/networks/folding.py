@@ -75,9 +75,9 @@ def inference_copy(
 
     Examples
     --------
-    >>> from faqd_train.networks.resnet import ModelConfig, preact_resnet
+    >>> from faqd_train.networks.resnet import PreActResNetConfig, preact_resnet
     >>> generator = torch.Generator().manual_seed(0)
-    >>> config, images = ModelConfig(depth=8), torch.randn(4, 3, 8, 8, generator=generator)
+    >>> config, images = PreActResNetConfig(depth=8), torch.randn(4, 3, 8, 8, generator=generator)
     >>> network = preact_resnet(config, in_channels=3, classes=10, generator=generator)
     >>> answers = inference_copy(network, images, precision="bfloat16", tolerance=1e-4)
     >>> answers.precision, answers.folded[0], answers.network.stem[1]

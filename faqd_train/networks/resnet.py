@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from faqd_train.config.networks import ModelConfig
+from faqd_train.config.networks import PreActResNetConfig
 
 LARGE_SIDE = 128  # pixels
 
@@ -73,7 +73,9 @@ class Stage(nn.Module):
 class PreActResNet(nn.Module):
     """Stem, stages ``stage1`` … and a linear ``classifier`` on the mean of the last map."""
 
-    def __init__(self, config: ModelConfig, in_channels: int, classes: int, side: int) -> None:
+    def __init__(
+        self, config: PreActResNetConfig, in_channels: int, classes: int, side: int
+    ) -> None:
         super().__init__()
         expansion = 4 if config.bottleneck else 1
         channels = config.widths[0]
@@ -102,7 +104,7 @@ class PreActResNet(nn.Module):
 
 
 def preact_resnet(
-    config: ModelConfig,
+    config: PreActResNetConfig,
     *,
     in_channels: int,
     classes: int,
@@ -113,7 +115,7 @@ def preact_resnet(
 
     Parameters
     ----------
-    config : ModelConfig
+    config : PreActResNetConfig
         Depth, widths and strides of the stages, and the kind of block. CIFAR's ResNet-20, 56
         and 110 are depths 20, 56 and 110 of the default; ResNet-164 has ``bottleneck``.
         ResNet-18 and 34 have widths 64, 128, 256, 512 and strides 1, 2, 2, 2; the latter blocks
@@ -134,9 +136,8 @@ def preact_resnet(
 
     Examples
     --------
-    >>> net = preact_resnet(
-    ...     ModelConfig(), in_channels=3, classes=10, generator=torch.Generator().manual_seed(0)
-    ... )
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> net = preact_resnet(PreActResNetConfig(), in_channels=3, classes=10, generator=generator)
     >>> sum(parameter.numel() for parameter in net.parameters())
     272282
     """

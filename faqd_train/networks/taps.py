@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from faqd_train._validation import find_module
 
 NOT_READ = torch.empty(0)  # of a tap that this pass has not come to
 
@@ -102,16 +103,3 @@ def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
     finally:
         for handle in handles:
             handle.remove()
-
-
-def find_module(network: nn.Module, name: str) -> nn.Module:
-    """Return the module of that name, or refuse with the nearest names (ValueError)."""
-    modules = dict(network.named_modules())
-    del modules[""]  # the network itself
-    if name not in modules:
-        nearest = get_close_matches(name, modules, n=3) or list(dict(network.named_children()))
-        raise ValueError(
-            f"module {name!r} is not in the network; names from named_modules() are accepted, "
-            f"the nearest being {', '.join(nearest)}."
-        )
-    return modules[name]

@@ -15,7 +15,7 @@ def quantize_activations(inputs: Tensor, step: Tensor, bits: int) -> Tensor:
     Parameters
     ----------
     inputs : Tensor, any shape
-        What a ReLU would take; 0 or less gives 0.
+        The input of a ReLU; 0 or less gives 0.
     step : Tensor ()
         α > 0.
     bits : int
@@ -38,8 +38,8 @@ def quantize_activations(inputs: Tensor, step: Tensor, bits: int) -> Tensor:
 class _CoarseGradient(torch.autograd.Function):
     """The quantizer forward, its three-valued surrogate derivatives backward.
 
-    It is bound by memory: passes over the maps are few, and each is one that torch vectorises;
-    with boolean masks none is. The thresholds are numbers, for which no host waits.
+    Memory bandwidth limits it: the passes over the maps are few, and torch vectorises each, as it
+    would not with boolean masks. The thresholds are Python numbers: the host waits for nothing.
     """
 
     @staticmethod
@@ -67,19 +67,28 @@ _where_above: Callable[..., Tensor] = torch.ops.aten.threshold_backward.default
 RELEASED_STARTS = {1: 1.2221, 2: 0.6511, 4: 0.1946}
 
 
-class QuantizedActivation(nn.Module):
-    """Takes the place of a ReLU. Its parameter is log α, so no update can make α negative."""
+class _Activation(nn.Module):
+    """Takes the place of a ReLU.
 
-    def __init__(self, bits: int) -> None:
+    ``calibrated`` says whether `calibrate` leaves the step as it is.
+    """
+
+    def __init__(self, bits: int, *, calibrated: bool) -> None:
         super().__init__()
-        self.bits = bits
-        self.calibrated = False  # True: `calibrate` leaves the step as it is
-        # Until calibrated, the grid spans three standard deviations of a normalised input.
-        self.log_step = nn.Parameter(torch.tensor(3.0 / (2**bits - 1)).log())
+        self.bits, self.calibrated = bits, calibrated
 
     def extra_repr(self) -> str:
-        """Tell the bits in the printed network."""
+        """Show the bits in the printed network."""
         return f"bits={self.bits}"
+
+
+class QuantizedActivation(_Activation):
+    """A quantizer whose parameter is log α, so that no update can make α negative."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(bits, calibrated=False)
+        # Until calibrated, the grid spans three standard deviations of a normalised input.
+        self.log_step = nn.Parameter(torch.tensor(3.0 / (2**bits - 1)).log())
 
     @property
     def step(self) -> Tensor:
@@ -91,24 +100,18 @@ class QuantizedActivation(nn.Module):
         return quantize_activations(inputs, self.step, self.bits)
 
 
-class ReleasedActivation(nn.Module):
-    """As the released code has it: α itself is learned, from a fixed start and within [1e-3, 5].
+class ReleasedActivation(_Activation):
+    """As in the released code: α itself is learned, from a fixed start and within [1e-3, 5].
 
     Its gradient is multiplied by 0.01 and clamped to [−1, 1]; calibration leaves it as it is.
     """
 
     def __init__(self, bits: int) -> None:
-        super().__init__()
-        self.bits = bits
-        self.calibrated = True
+        super().__init__(bits, calibrated=True)
         self.step = nn.Parameter(torch.tensor(RELEASED_STARTS[bits]))
 
-    def extra_repr(self) -> str:
-        """Tell the bits in the printed network."""
-        return f"bits={self.bits}"
-
     def forward(self, inputs: Tensor) -> Tensor:
-        """Quantize inputs of any shape, after clamping the step to where an update left it."""
+        """Quantize inputs of any shape, after clamping the step to its range."""
         with torch.no_grad():
             self.step.clamp_(1e-3, 5)
         return quantize_activations(inputs, _released_gradient(self.step), self.bits)
@@ -131,7 +134,7 @@ _released_gradient: Callable[..., Tensor] = _ReleasedGradient.apply
 
 @torch.no_grad()
 def best_step(inputs: Tensor, bits: int) -> Tensor:
-    """Return the step of least squared error on max(inputs, 0), of 64 up to the largest.
+    """Return the step of least squared error on max(inputs, 0), among 64 candidates.
 
     Examples
     --------
@@ -152,9 +155,8 @@ def calibrate(network: nn.Module, images: Tensor) -> None:
     Parameters
     ----------
     network : nn.Module
-        With `QuantizedActivation` modules; put in training mode. Steps that were taken up from
-        another network stay. Its batch norms take these images' statistics as their running
-        ones, in the same pass.
+        With `QuantizedActivation` modules; put in training mode. Steps that came from another
+        network stay. The running statistics of its batch norms become those of these images.
     images : Tensor (B, C, H, W)
         Inputs as the network takes them.
     """
@@ -183,7 +185,7 @@ def calibrate(network: nn.Module, images: Tensor) -> None:
 
 
 def activation_steps(network: nn.Module) -> dict[str, float]:
-    """Return the step α of every quantized activation, by module name."""
+    """Return the step α of each quantized activation, by module name."""
     return {
         name: module.step.item()
         for name, module in network.named_modules()

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from torch import nn
 from torch.nn.utils import parametrize
 
-from faqd_train.config.networks import (
+from faqd_train._validation import find_module
+from faqd_train.config.quantization import (
     FLOAT_BITS,
     RELEASED_BITS,
     ActivationRule,
@@ -15,9 +16,8 @@ from faqd_train.config.networks import (
     Projection,
     QuantizationConfig,
 )
-from faqd_train.networks.taps import find_module
 from faqd_train.quantization.activations import QuantizedActivation, ReleasedActivation
-from faqd_train.quantization.weights import QuantizedWeight, as_rows, project_together
+from faqd_train.quantization.weights import QuantizedWeight, as_rows
 
 MAX_BITS = 8
 QUANTIZERS = (QuantizedActivation, ReleasedActivation, QuantizedWeight)
@@ -31,20 +31,20 @@ def quantize_model(
     keep_float: Collection[str] = (),
     first: Policy = "quantized",
     last: Policy = "quantized",
-    projection: Projection = "exact",
+    projection: Projection = "alternating",
     per_channel: bool = False,
     activation_rule: ActivationRule = "learned",
 ) -> nn.Module:
     """Quantize a network's weights and activations in place (§6).
 
     Convolution and linear weights become parametrisations that hold the float weights and show
-    the projected ones; each ReLU becomes a `QuantizedActivation` with a step of its own.
+    the projected ones; each ReLU becomes a `QuantizedActivation` with its own step.
 
     Parameters
     ----------
     model : nn.Module
-        A float network whose activations are nn.ReLU modules. One that is used at several places
-        has one step for all of them; calls of ``functional.relu`` stay float.
+        A float network whose activations are nn.ReLU modules. A module that is used at several
+        places has one step for all of them; calls of ``functional.relu`` stay float.
     weight_bits, activation_bits : int
         1 to 8, or 32 to keep them float.
     keep_float : module names
@@ -52,10 +52,10 @@ def quantize_model(
     first, last : {"quantized", "float"}
         The weights of the first and the last convolution or linear layer, in order of definition.
         The released code keeps the last one float.
-    projection : {"exact", "alternating", "released"}
+    projection : {"alternating", "exact", "released"}
         How weights are projected: see `QuantizedWeight`.
     per_channel : bool
-        Give each output channel a step of its own.
+        One step per output channel.
     activation_rule : {"learned", "released"}
         How activation steps learn: see `QuantizedActivation` and `ReleasedActivation`.
 
@@ -73,9 +73,10 @@ def quantize_model(
     Examples
     --------
     >>> import torch
-    >>> from faqd_train.networks.resnet import ModelConfig, preact_resnet
+    >>> from faqd_train.networks.resnet import PreActResNetConfig, preact_resnet
     >>> generator = torch.Generator().manual_seed(0)
-    >>> model = preact_resnet(ModelConfig(), in_channels=1, classes=10, generator=generator)
+    >>> config = PreActResNetConfig()
+    >>> model = preact_resnet(config, in_channels=1, classes=10, generator=generator)
     >>> model = quantize_model(model, 1, 4, keep_float=["classifier"])
     >>> len(model.stem[0].weight.unique()), model.stem[2]
     (2, QuantizedActivation(bits=4))
@@ -98,7 +99,6 @@ def quantize_model(
                     layer.weight, weight_bits, projection, per_channel=per_channel
                 )
                 parametrize.register_parametrization(layer, "weight", quantizer)
-        project_together(model)
     if activation_bits != FLOAT_BITS:
         kind = ReleasedActivation if activation_rule == "released" else QuantizedActivation
         relus = [m for m in model.modules() if isinstance(m, nn.ReLU)]
@@ -115,17 +115,10 @@ def quantize_model(
 
 def quantize_as_configured(model: nn.Module, config: QuantizationConfig) -> nn.Module:
     """Quantize a float network in place as a configuration says: see `quantize_model`."""
-    return quantize_model(
-        model,
-        config.weight_bits,
-        config.activation_bits,
-        keep_float=config.keep_float,
-        first=config.first,
-        last=config.last,
-        projection=config.projection,
-        per_channel=config.per_channel,
-        activation_rule=config.activation_rule,
-    )
+    rules = {} if config.weights is None else config.weights.model_dump(exclude={"bits", "blend"})
+    if config.activations is not None:
+        rules["activation_rule"] = config.activations.rule
+    return quantize_model(model, config.weight_bits, config.activation_bits, **rules)
 
 
 def is_quantized(model: nn.Module) -> bool:
@@ -156,7 +149,7 @@ def weight_levels(model: nn.Module) -> dict[str, dict[str, int]]:
 def quantized_layers(
     model: nn.Module,
 ) -> Iterator[tuple[str, nn.Conv2d | nn.Linear, QuantizedWeight]]:
-    """Give each layer of quantized weights, after its name and with its parametrisation."""
+    """Yield name, layer and parametrisation of each layer with quantized weights."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and parametrize.is_parametrized(module):
             quantizer = module.get_submodule("parametrizations.weight.0")
@@ -167,9 +160,9 @@ def quantized_layers(
 def _check_bits(bits: int, name: str, *, released: bool) -> None:
     accepted = RELEASED_BITS if released else tuple(range(1, MAX_BITS + 1))
     if bits not in (*accepted, FLOAT_BITS):
-        told = "1, 2 or 4 by the released rule" if released else f"1 to {MAX_BITS}"
+        words = "1, 2 or 4 by the released rule" if released else f"1 to {MAX_BITS}"
         raise ValueError(
-            f"{name} is {bits!r}; {told}, or {FLOAT_BITS} for float, is accepted: "
+            f"{name} is {bits!r}; {words}, or {FLOAT_BITS} for float, is accepted: "
             f"choose one of them."
         )
 

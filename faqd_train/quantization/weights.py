@@ -1,26 +1,24 @@
-"""Weights projected on a few levels, while training moves the float weights behind (§6)."""
+"""Weights projected onto a few levels; training moves the float weights behind them (§6)."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
-from torch.nn.utils import parametrize
 
-from faqd_train.config.networks import Projection
+from faqd_train.config.quantization import Projection
 from faqd_train.quantization.exact_step import exact_step
 from faqd_train.quantization.released import RELEASED
 
-LLOYD_ITERATIONS = 2  # of a training step: from the step before, the first nearly converges
+LLOYD_ITERATIONS = 2  # per training step; the first nearly converges
 
 
 @torch.no_grad()
 def project_weights(weights: Tensor, bits: int, *, per_channel: bool = False) -> Tensor:
-    """Project a tensor on its nearest levels: argmin ‖w − q‖² over step and levels (Q1–Q3).
+    """Project a tensor onto its nearest levels: argmin ‖w − q‖² over step and levels (Q1–Q3).
 
     Parameters
     ----------
@@ -29,7 +27,7 @@ def project_weights(weights: Tensor, bits: int, *, per_channel: bool = False) ->
     bits : int
         1: δ·{−1, +1}; b >= 2: δ·{0, ±1, …, ±(2^(b−1) − 1)}.
     per_channel : bool
-        Give each output channel, the first axis, a step of its own.
+        Fit one step per output channel, the first axis.
 
     Returns
     -------
@@ -43,12 +41,12 @@ def project_weights(weights: Tensor, bits: int, *, per_channel: bool = False) ->
     tensor([ 0.8750, -0.8750,  0.0000,  0.0000])
     """
     rows = as_rows(weights, per_channel)
-    return _on_levels(rows, fitted_step(rows, bits), bits).view_as(weights)
+    return on_levels(rows, fitted_step(rows, bits), bits).view_as(weights)
 
 
 @torch.no_grad()
 def fitted_step(rows: Tensor, bits: int) -> Tensor:
-    """Return the exact projection's step (R, 1), float64, of each row of weights (R, m)."""
+    """Return the step of the exact projection (R, 1), float64, for weights (R, m)."""
     if bits == 1:
         return rows.abs().mean(1, keepdim=True, dtype=torch.float64)
     return exact_step(rows.abs(), bits)
@@ -56,19 +54,18 @@ def fitted_step(rows: Tensor, bits: int) -> Tensor:
 
 @torch.no_grad()
 def lloyd_step(rows: Tensor, bits: int, step: Tensor, iterations: int) -> Tensor:
-    """Round to the nearest levels and refit the step, in turns; the error never rises (Q3).
+    """Alternate rounding to the nearest levels and refitting the step; the error never rises (Q3).
 
     Parameters
     ----------
     rows : Tensor (R, m), floating
-        Weights, a row for each step.
+        Weights, one row per step.
     bits : int
         As in `project_weights`.
     step : Tensor (R, 1), float64
-        Where to start. A step so large that a whole row rounds to 0 starts over, from max|w| as
-        the largest level.
+        The start. A step so large that a whole row rounds to 0 is replaced by the one whose
+        largest level is max|w|.
     iterations : int
-        How often.
 
     Returns
     -------
@@ -91,16 +88,17 @@ def lloyd_step(rows: Tensor, bits: int, step: Tensor, iterations: int) -> Tensor
 
 
 def as_rows(weights: Tensor, per_channel: bool) -> Tensor:
-    """Return weights (R, m): a row for each step."""
+    """Return weights (R, m), one row per step."""
     return weights.flatten(1) if per_channel else weights.reshape(1, -1)
 
 
-def _on_levels(rows: Tensor, step: Tensor, bits: int) -> Tensor:
+def on_levels(rows: Tensor, step: Tensor, bits: int) -> Tensor:
+    """Return the nearest level of each weight."""
     return (step * _codes(rows.double(), step, bits)).to(rows.dtype) + 0.0  # −0 + 0 is 0
 
 
 def _codes(rows: Tensor, step: Tensor, bits: int) -> Tensor:
-    """Return the levels nearest to the weights, as whole numbers; halfway goes towards 0."""
+    """Return the codes of the nearest levels; halfway rounds towards 0."""
     if bits == 1:
         return torch.where(rows < 0, -1.0, 1.0).to(rows.dtype)
     scaled = rows.abs() / step.clamp(min=torch.finfo(step.dtype).tiny)
@@ -134,15 +132,15 @@ class QuantizedWeight(nn.Module):
     Parameters
     ----------
     weights : Tensor
-        The layer's; the alternating projection starts from their exact step.
+        Those of the layer; the alternating projection starts from their exact step.
     bits : int
         1 to 8; "released" has 1, 2 and 4.
-    projection : {"exact", "alternating", "released"}
-        The minimiser; a fixed number of Lloyd iterations from the step of the training step
-        before, which is kept in the buffer ``step``, saved with the network and used as it is in
-        evaluation mode; or the rules of the released code.
+    projection : {"alternating", "exact", "released"}
+        "alternating": `LLOYD_ITERATIONS` from the step δ of the training step before. δ is the
+        buffer ``step``, saved with the network and not changed in evaluation mode. "exact": the
+        minimiser, by `project_weights`, which takes longer. "released": the released code's rules.
     per_channel : bool
-        A step for each output channel instead of one.
+        One step per output channel instead of one per layer.
     """
 
     step: Tensor
@@ -151,7 +149,7 @@ class QuantizedWeight(nn.Module):
         self,
         weights: Tensor,
         bits: int,
-        projection: Projection = "exact",
+        projection: Projection = "alternating",
         *,
         per_channel: bool = False,
     ) -> None:
@@ -160,16 +158,19 @@ class QuantizedWeight(nn.Module):
         if projection == "alternating":
             self.register_buffer("step", fitted_step(as_rows(weights.detach(), per_channel), bits))
         self.projected: Tensor | None = None  # what the last training step computed with
-        self.ready: Tensor | None = None  # the projection, where `project_together` has made it
+        self.ready: Tensor | None = None  # the projection, where `AlternatingProjections` made it
 
     @property
     def levels(self) -> int:
-        """The most distinct values that a channel's weights can have."""
+        """The largest number of distinct weights per step."""
         return 2 if self.bits == 1 else int(2**self.bits) - 1
 
     def forward(self, weights: Tensor) -> Tensor:
         """Project; differentiable by the straight-through estimator."""
-        projected = self._project(weights.detach()) if self.ready is None else self.ready
+        if self.ready is None or not self.training:
+            projected = self._project(weights.detach())
+        else:
+            projected = self.ready
         if self.training:
             self.projected = projected
         return _straight_through(weights, projected)
@@ -183,41 +184,7 @@ class QuantizedWeight(nn.Module):
         rows = as_rows(weights, self.per_channel)
         if self.training:  # evaluation takes the step as training left it
             self.step.copy_(lloyd_step(rows, self.bits, self.step, LLOYD_ITERATIONS))
-        return _on_levels(rows, self.step, self.bits).view_as(weights)
-
-
-def project_together(network: nn.Module) -> None:
-    """From now on, let every forward pass project the exact weights of one size in one go.
-
-    A network has many layers of few sizes, and most of a projection's time goes into starting
-    small operations. Each weight is as if projected alone, to the rounding of float64 sums.
-    """
-    network.register_forward_pre_hook(_make_ready)
-    network.register_forward_hook(_forget, always_call=True)
-
-
-@torch.no_grad()
-def _make_ready(network: nn.Module, _inputs: Any) -> None:
-    groups = defaultdict(list)
-    for layer in network.modules():
-        if isinstance(layer, parametrize.ParametrizationList):
-            quantizer, weights = layer[0], layer.original
-            if isinstance(quantizer, QuantizedWeight) and quantizer.projection == "exact":
-                rows = as_rows(weights, quantizer.per_channel)
-                key = rows.shape[1], quantizer.bits, rows.dtype, rows.device
-                groups[key].append((quantizer, weights, rows))
-    for (_, bits, *_), group in groups.items():
-        together = torch.cat([rows for *_, rows in group])
-        projected = _on_levels(together, fitted_step(together, bits), bits)
-        parts = torch.split(projected, [len(rows) for *_, rows in group])
-        for (quantizer, weights, _), part in zip(group, parts, strict=True):
-            quantizer.ready = part.view_as(weights)
-
-
-def _forget(network: nn.Module, *_passed: Any) -> None:
-    for quantizer in network.modules():
-        if isinstance(quantizer, QuantizedWeight):
-            quantizer.ready = None
+        return on_levels(rows, self.step, self.bits).view_as(weights)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import nn
 
 from faqd_train import data
-from faqd_train.config.files import check_config
+from faqd_train.config.migration import recorded_config
 from faqd_train.config.schema import Config
 from faqd_train.networks.building import build_network
 from faqd_train.runs.folder import BEST, RECORD, WEIGHTS
@@ -51,7 +51,7 @@ def load_run(folder: Path, weights: Literal["last", "best"] = "last") -> Run:
             f"{folder} holds no run.json; the folder of a finished run is accepted: train it first."
         )
     record = read_record(path)
-    config = check_config(record["config"])
+    config = recorded_config(record["config"])
     network = build_network(
         config.model,
         config.quantization,
@@ -106,13 +106,13 @@ def check_teacher_data(teacher: Run, config: Config) -> None:
         )
 
 
-def retest_teacher(teacher: Run, config: Config) -> None:
+def check_teacher_accuracy(teacher: Run, config: Config) -> None:
     """Refuse a teacher that is not as good here, in the precision to be used, as recorded.
 
     Its images are taken from where the student's are, if both are of one data set. One whose own
     images have no labels cannot be tested.
     """
-    recorded, precision = teacher.record["validation_accuracy"], config.run.teacher_precision
+    recorded, precision = teacher.record["validation_accuracy"], config.run.teacher.precision
     if recorded is None:
         return
     own = teacher.config

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from faqd_train.config.schema import Config
 from faqd_train.networks.precision import find_device
-from faqd_train.runs.common import Common
-from faqd_train.runs.folder import CURVES, METRICS, claimed, finished_run, record_divergence
-from faqd_train.runs.one_run import train_in
-from faqd_train.runs.record import Record, write_metrics
-from faqd_train.runs.tensorboard import tensorboard_log
+from faqd_train.runs.cache import RunCache
+from faqd_train.runs.inputs import Setting
+from faqd_train.runs.open_run import OnEpoch, OpenRun
+from faqd_train.runs.record import Record
 from faqd_train.training import distributed
 from faqd_train.training.divergence import TrainingDiverged
 from faqd_train.training.signals import Interrupted, Stop, deferred_signals
-from faqd_train.training.state import Epoch
-from faqd_train.training.turns import Turns, finish, take_turns
 
 
 def run_experiment(
@@ -31,16 +27,16 @@ def run_experiment(
     overwrite: bool = False,
     resume: bool = False,
     device: str = "cpu",
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Record:
-    """Train the network of a configuration and leave a folder that tells all about it.
+    """Train the network of a configuration and leave a folder that describes all of it.
 
     Parameters
     ----------
     config : Config
         From `load_config`.
     out : Path
-        Folder to write: ``run.json``, ``metrics.jsonl`` (a line an epoch, as it ends),
+        Folder to write: ``run.json``, ``metrics.jsonl`` (one line for each epoch, as it ends),
         ``weights.safetensors`` and ``best.safetensors`` (after the last epoch, and after the one
         of the highest validation accuracy), with FA ``adapters.safetensors``, and with
         ``run.capture`` ``features_before.npz``, ``features_after.npz`` and, say,
@@ -86,23 +82,12 @@ def run_experiment(
     not. Under ``torchrun`` the processes share each batch, and one of them writes.
     """
     with (
-        deferred_signals() as stop,
-        distributed.processes(find_device(device)) as own_device,
-        Common() as common,
+        _setting([config], device, teacher, resume=resume, overwrite=overwrite) as setting,
+        OpenRun(out, config, setting, on_epoch) as run,
     ):
-        return finish(
-            _keep_folder(
-                out,
-                config,
-                teacher=teacher,
-                overwrite=overwrite,
-                resume=resume,
-                device=own_device,
-                on_epoch=on_epoch,
-                stop=stop,
-                common=common,
-            )
-        )
+        while (record := run.step()) is None:
+            pass
+        return record
 
 
 def run_together(
@@ -111,14 +96,15 @@ def run_together(
     teacher: Path | None,
     resume: bool = False,
     device: str = "cpu",
+    time_budget: float | None = None,
 ) -> dict[Path, Record | Exception]:
     """Train students of one teacher side by side, a step of each in turn.
 
     Students that see the same batches share the teacher's pass over each: those of one
     ``run.data_seed`` (or ``run.seed``) and batch size, whose settings of ``data`` (but for
-    ``labels``), ``run.teacher_precision``, ``run.channels_last``, ``run.compile``, and with a
-    folded teacher its tolerance and taps are the same. Their bits, objectives and whatever else
-    may differ. The others have passes of their own.
+    ``labels``), ``run.teacher``, ``run.channels_last``, ``run.compile``, ``run.cuda_graph``, and
+    with a folded teacher its taps are the same. Their bits, objectives and whatever else may
+    differ. The others have passes of their own.
 
     Parameters
     ----------
@@ -126,6 +112,8 @@ def run_together(
         A configuration for each folder to write.
     teacher, resume, device
         As in `run_experiment`, for all of them.
+    time_budget : float, optional
+        Seconds, after which all of them stop as at a signal, with their states saved.
 
     Returns
     -------
@@ -136,74 +124,58 @@ def run_together(
     Notes
     -----
     Each run leaves what it leaves alone: on CPU to the bit, but for the times. Its seconds are
-    those of its own turns, with the teacher's passes that were taken in them. All the networks
-    and their optimizers are in memory at once, the activations of one student at a time.
+    those of its own steps, with the teacher's passes that were taken in them. All the networks
+    and their optimizers are in memory at once, on a CPU the activations of one student at a time.
     """
+    kept = (TrainingDiverged, Interrupted, ValueError, OSError)
+    results: dict[Path, Record | Exception] = {}
+    live: dict[Path, OpenRun] = {}
+    end = None if time_budget is None else time.monotonic() + time_budget
+    configs = list(runs.values())
+    with _setting(configs, device, teacher, resume=resume, overwrite=False, end=end) as setting:
+        try:
+            for out, config in runs.items():
+                try:
+                    live[out] = OpenRun(out, config, setting)
+                except kept as error:
+                    results[out] = error.with_traceback(None)  # its frames would keep the networks
+            while live:
+                # The run that is furthest behind: those that start together stay side by side,
+                # and one that is resumed further on waits until the others have come as far.
+                out = min(live, key=lambda out: live[out].position)
+                try:
+                    record = live[out].step()
+                    if record is None:
+                        continue
+                    results[out] = record
+                except kept as error:
+                    results[out] = error.with_traceback(None)
+                live.pop(out).close()
+        finally:
+            for run in live.values():
+                run.close()
+    return {out: results[out] for out in runs}
+
+
+@contextmanager
+def _setting(
+    configs: Sequence[Config],
+    device: str,
+    teacher_run: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    end: float | None = None,
+) -> Iterator[Setting]:
     with (
         deferred_signals() as stop,
         distributed.processes(find_device(device)) as own_device,
-        Common() as common,
+        RunCache() as cache,
     ):
-        turns = {
-            out: _keep_folder(
-                out,
-                config,
-                teacher=teacher,
-                overwrite=False,
-                resume=resume,
-                device=own_device,
-                on_epoch=None,
-                stop=stop,
-                common=common,
-            )
-            for out, config in runs.items()
-        }
-        kept = (TrainingDiverged, Interrupted, ValueError, OSError)
-        ended = dict(take_turns(turns, kept))
-    return {out: ended[out] for out in runs}
+        asked = stop if end is None else partial(_stop_at, end, stop)
+        taps = dict.fromkeys(tap for c in configs for tap in c.objective.teacher_tapped)
+        yield Setting(own_device, teacher_run, resume, overwrite, tuple(taps), cache, asked)
 
 
-def _keep_folder(
-    out: Path,
-    config: Config,
-    *,
-    teacher: Path | None,
-    overwrite: bool,
-    resume: bool,
-    device: torch.device,
-    on_epoch: Callable[[Epoch], None] | None,
-    stop: Stop,
-    common: Common,
-) -> Turns[Record]:
-    """Keep other processes out of a run's folder, and leave there how it went."""
-    with claimed(out) if distributed.is_main() else nullcontext():
-        finished = finished_run(out, config, overwrite=overwrite, resume=resume)
-        if finished:
-            return finished
-        wanted = config.run.tensorboard and distributed.is_main()
-        with tensorboard_log(out / CURVES, wanted=wanted) as draw:
-
-            def log(epoch: Epoch) -> None:
-                if distributed.is_main():
-                    write_metrics(out / METRICS, asdict(epoch))
-                draw(epoch)
-                if on_epoch:
-                    on_epoch(epoch)
-
-            try:
-                return (
-                    yield from train_in(
-                        out,
-                        config,
-                        teacher=teacher,
-                        resume=resume,
-                        device=device,
-                        on_epoch=log,
-                        stop=stop,
-                        common=common,
-                    )
-                )
-            except TrainingDiverged as error:
-                if distributed.is_main():
-                    record_divergence(out, config, error)
-                raise
+def _stop_at(end: float, stop: Stop) -> str | None:
+    return stop() or ("the end of the time budget" if time.monotonic() > end else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,15 @@ class Checkpoints:
     folder: Path
     identity: Tree  # what decides the run's numbers, as JSON has it
     resume: bool = False
-    every_steps: int = 0  # beside those at the end of every epoch; 0: none
+    every_epochs: int = 1
+    every_steps: int = 0  # beside those at the ends of epochs; 0: none
     place: Tree = field(default_factory=dict)  # what decides its last bits: see `records.place`
-    defaults: Tree = field(default_factory=dict)  # of an identity: what older checkpoints lack
+    upgrade: Callable[[Tree], Tree] = dict  # of an identity that an earlier version wrote
 
-    def due(self, step: int) -> bool:
-        """Whether the state is to be saved after this step of an epoch."""
+    def due(self, epoch: int, step: int) -> bool:
+        """Whether the state is to be saved so many steps into an epoch, from 1."""
+        if step == 0:
+            return (epoch - 1) % self.every_epochs == 0
         return self.every_steps > 0 and step % self.every_steps == 0
 
     def save(self, state: Tree) -> None:
@@ -86,7 +89,7 @@ class Checkpoints:
         checkpoint = read_newest(self.folder)
         if checkpoint is None:
             return None
-        identity = _filled(checkpoint["identity"], self.defaults)
+        identity = self.upgrade(checkpoint["identity"])
         for key, saved, given in _differences(identity, self.identity):
             raise ValueError(
                 f"{key} is {given!r} here and {saved!r} in the checkpoint in {self.folder}; a run "
@@ -181,16 +184,6 @@ def _extract(node: Any, tensors: dict[str, Tensor]) -> Any:
 
 def _insert(node: Tree, tensors: dict[str, Tensor]) -> Any:
     return tensors[node[_TENSOR]] if _TENSOR in node else node
-
-
-def _filled(saved: Tree, defaults: Tree) -> Tree:
-    """Add what is missing, at any depth of what is there."""
-    inner = {
-        name: _filled(saved[name], default)
-        for name, default in defaults.items()
-        if isinstance(default, dict) and isinstance(saved.get(name), dict)
-    }
-    return defaults | saved | inner
 
 
 def _differences(saved: Any, given: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

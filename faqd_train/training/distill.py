@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,11 @@ from faqd_train.config.schema import Config
 from faqd_train.networks.adapters import make_adapters
 from faqd_train.quantization.activations import calibrate
 from faqd_train.quantization.model import is_quantized, quantize_as_configured
-from faqd_train.training.loop import Prepare, fit
+from faqd_train.training.loop import Training, fit
 from faqd_train.training.seeds import make_streams
 from faqd_train.training.state import Epoch
+from faqd_train.training.task import Prepare, Task
+from faqd_train.training.teacher import CALIBRATION_IMAGES, make_teacher_pass
 
 
 def distill(
@@ -31,7 +34,7 @@ def distill(
     Parameters
     ----------
     teacher, student : nn.Module
-        With modules named as in ``taps`` and ``teacher_taps`` of ``config.objective``. A float
+        With modules named as in ``taps`` and ``teacher_taps`` of ``config.objective.fa``. A float
         student is first quantized and calibrated as ``config.quantization`` says; one that is
         quantized already, by `quantize_model`, stays so. The teacher is not trained. Both end in
         evaluation mode.
@@ -40,7 +43,7 @@ def distill(
     config : Config
         Its quantization, objective, optimizer and run sections are used.
     labels : Tensor (N,), int64, optional
-        Needed if, and accepted only if, ``objective.label`` is positive.
+        Needed if, and accepted only if, there is an ``objective.label``.
     prepare : callable, optional
         ``prepare(images, generator)`` makes a batch the networks' input; the generator is for
         augmentation.
@@ -84,7 +87,7 @@ def distill(
         quantize_as_configured(student, config.quantization)
         calibrate(student, prepare(images[: config.quantization.calibration_images], None))
     adapters = None
-    if config.objective.fa > 0:
+    if config.objective.fa is not None:
         sample = prepare(images[:2], None)
         adapters = make_adapters(
             student,
@@ -92,19 +95,21 @@ def distill(
             sample,
             config.objective.taps,
             streams.adapters,
-            teacher_taps=config.objective.teacher_taps,
+            teacher_taps=config.objective.teacher_tapped,
         )
-    state = fit(
-        student,
-        images,
-        config,
-        streams=streams,
-        prepare=prepare,
-        teacher=teacher,
-        adapters=adapters,
-        labels=labels,
-        on_epoch=on_epoch,
-    )
+    batch = partial(prepare, images[:CALIBRATION_IMAGES], None)
+    with make_teacher_pass(teacher, config, batch) as teacher_pass:
+        task = Task(
+            student,
+            images,
+            prepare,
+            streams,
+            teacher=teacher_pass,
+            adapters=adapters,
+            labels=labels,
+        )
+        with Training(task, config) as training:
+            state = fit(training, on_epoch=on_epoch)
     student.eval()
     return state.history
 

@@ -75,9 +75,9 @@ def check_parts(images: int, batch_size: int) -> None:
         )
 
 
-def weight(part: Tensor, batch: Tensor) -> float:
+def weight(part: int, batch: int) -> float:
     """Return the factor on a part's mean loss by which the processes' average is the batch's."""
-    return len(part) * process_count() / len(batch)
+    return part * process_count() / batch
 
 
 def agree(signal: str | None, step: int, device: torch.device) -> str | None:

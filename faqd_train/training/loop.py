@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 
 import torch
@@ -15,66 +16,304 @@ from faqd_train.losses.probes import generator_on
 from faqd_train.networks.adapters import WithAdapters
 from faqd_train.networks.precision import lay_out, memory_format, running_in, widened
 from faqd_train.networks.taps import tapped
+from faqd_train.quantization.together import AlternatingProjections
 from faqd_train.quantization.weights import blend_shadow_weights
 from faqd_train.training import distributed
 from faqd_train.training.checkpoints import Checkpoints
-from faqd_train.training.compiling import Context, compiled
+from faqd_train.training.compiling import Context, check_same_gradient, compiled
 from faqd_train.training.divergence import CHECK_EVERY, Guard, stop_unless_finite
-from faqd_train.training.objective import check_needed, check_teacher, objective_terms, weighted_sum
-from faqd_train.training.optimizer import gradient_norm, make_optimizer, make_schedule
-from faqd_train.training.seeds import Streams
+from faqd_train.training.graphs import GraphedFunction, check_graphs
+from faqd_train.training.objective import objective_terms, weighted_sum
+from faqd_train.training.optimizer import (
+    gradient_norm,
+    make_optimizer,
+    make_schedule,
+    rates_on_device,
+)
 from faqd_train.training.signals import Interrupted, Stop
 from faqd_train.training.state import Epoch, TrainingState
-from faqd_train.training.teacher import CALIBRATION_IMAGES, TeacherPass, make_teacher_pass
-from faqd_train.training.turns import Stopwatch, Turns, finish
-
-Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
+from faqd_train.training.task import Prepare, Task
 
 
-def fit(
-    student: nn.Module,
-    images: Tensor,
-    config: Config,
-    *,
-    streams: Streams,
-    prepare: Prepare,
-    teacher: nn.Module | None = None,
-    adapters: nn.ModuleList | None = None,
-    labels: Tensor | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
-    checkpoints: Checkpoints | None = None,
-    stop: Stop = lambda: None,
-) -> TrainingState:
-    """Minimise the objective of §7 over a network and its adapters, in place.
+class Training:
+    """A task in training: its state, and the step that moves it.
 
     Parameters
     ----------
-    student : nn.Module
-        Trained; a teacher in the making where labels are the only term.
-    images : Tensor (N, C, H, W)
-        What ``prepare`` takes, on the device of the networks.
+    task : Task
+        Its networks are changed in place, and laid out in memory as the configuration says.
     config : Config
-        Its objective and optimizer, and the precision in its run section.
-    streams : Streams
-        The random streams for data order, augmentation and probes. Probes are drawn on the
-        images' device, by another generator of the same seed if need be.
-    prepare : callable
-        Makes a batch of images a network's input; the generator is for augmentation.
-    teacher : nn.Module, optional
-        Needed for the terms kd and fa; put in evaluation mode, never trained.
-    adapters : nn.ModuleList, optional
-        Needed for fa: one a tap, trained with the student.
-    labels : Tensor (N,), int64, optional
-        Needed if, and accepted only if, the label weight is positive.
-    validate : callable, optional
-        Gives an accuracy to report after each epoch, and to choose the best one by.
-    on_epoch : callable, optional
-        Called with each epoch's record.
+        Its objective and optimizer, and the precision and the speed-ups in its run section.
     checkpoints : Checkpoints, optional
         Where the state is saved, and resumed from: to the same bits, on CPU, as without a break.
+
+    Raises
+    ------
+    ValueError
+        If what the objective needs is missing, or more is given; if the checkpoint to resume
+        from is damaged or of another run; if passes cannot be compiled here but are to be.
+    """
+
+    def __init__(self, task: Task, config: Config, checkpoints: Checkpoints | None = None) -> None:
+        objective, student, device = config.objective, task.student, task.images.device
+        task.check(objective)
+        check_graphs(config.run.cuda_graph, device)
+        distributed.check_parts(len(task.images), config.optimizer.batch_size)
+        self.task, self.config, self.checkpoints = task, config, checkpoints
+        self._device, self._layout = device, memory_format(config.run.channels_last)
+        distributed.synchronise_norms(student)
+        lay_out(student, self._layout)
+        optimizer = make_optimizer(
+            student, task.adapters, config.optimizer, fused=config.run.cuda_graph
+        )
+        streams = replace(task.streams, probes=generator_on(device, task.streams.probes))
+        self.state = TrainingState(
+            student,
+            task.adapters,
+            optimizer,
+            make_schedule(optimizer, config.optimizer),
+            streams,
+        )
+        saved = checkpoints.load() if checkpoints else None
+        if saved:
+            self.state.restore(saved)
+        self._guard = Guard(device)
+        self._guard.start_epoch(self.state.batches, self.state.first_loss)
+        self._compiling: Context = compiled(student, device) if config.run.compile else nullcontext
+        self._pairs = objective.tap_pairs
+        self._taps = tuple(tap for tap, _ in self._pairs)
+        self._open = ExitStack()
+        maps = self._open.enter_context(tapped(student, self._taps))
+        if task.teacher:
+            task.teacher.tap(objective.teacher_tapped)
+        to_logits = set(objective.weights) != {"fa"}  # FA alone does not reach the classifier
+        self._network = WithAdapters(student, task.adapters, maps, self._taps, to_logits)
+        self._parallel = distributed.parallel(self._network, all_used=to_logits)
+        self._batches: tuple[Tensor, ...] = ()  # of the epoch in progress
+        self._order_sha256 = ""
+        self._is_checked = False  # that compiled passes give the gradient of plain ones
+        self._batch_size = 0  # images of the batch in progress, of all processes
+        self._graphed: GraphedFunction | None = None
+        if config.run.cuda_graph:
+            self._graphed = GraphedFunction(self._update, [streams.probes])
+            self._project = AlternatingProjections(student, compiled=config.run.compile)
+        # What a graph reads, where the schedule's numbers would be constants of it.
+        self._rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
+
+    def close(self) -> None:
+        """Take the taps off the student."""
+        self._open.close()
+
+    def __enter__(self) -> Training:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The epoch in progress, from 1, and the steps done in it."""
+        return self.state.epoch, self.state.batches
+
+    @property
+    def steps(self) -> int:
+        """The steps done since the training began."""
+        per_epoch = -(-len(self.task.images) // self.config.optimizer.batch_size)
+        return (self.state.epoch - 1) * per_epoch + self.state.batches
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are over."""
+        return self.state.epoch > self.config.optimizer.epochs
+
+    def step(self) -> Epoch | None:
+        """Learn from one batch; return the epoch's record where it is the last one of an epoch.
+
+        Raises
+        ------
+        TrainingDiverged
+            If maps, logits, loss, gradients or the last weights are not finite, or the loss
+            explodes; that of the last weights, in evaluation mode, counts too.
+        """
+        started = time.perf_counter()
+        if not self._batches:
+            self._start_epoch()
+        batch = self._batches[self.state.batches]
+        self._batch_size = len(batch)
+        tensors = self._read_batch(batch, self.state.streams.augment)
+        if self.config.run.compile and not self._is_checked:
+            self._check_compiled(tensors)
+        if self._graphed:
+            self._graphed(*tensors)
+        else:
+            self._update(*tensors)
+        self.state.batches += 1
+        if self.state.batches % CHECK_EVERY == 0:
+            self.check()
+        record = None
+        if self.state.batches == len(self._batches):
+            record = self._end_epoch(started)
+        else:
+            self.state.seconds += time.perf_counter() - started
+        return record
+
+    def save(self) -> None:
+        """Write a checkpoint, one for all processes; a state that has diverged is refused."""
+        self.check()
+        self.state.first_loss = self._guard.first_loss
+        if distributed.process_count() > 1:
+            self.state.sums = {n: distributed.on_main(v) for n, v in self.state.sums.items()}
+        if self.checkpoints and distributed.is_main():
+            self.checkpoints.save(self.state.to_tree())
+
+    def check(self) -> None:
+        """Wait for the steps so far, and stop if a watched value went wrong."""
+        if self._graphed:
+            self._graphed.join()
+        self._guard.check(self.state.epoch)
+
+    def _check_compiled(self, tensors: list[Tensor]) -> None:
+        """Refuse compiled passes that lose the gradient of the plain ones (ValueError)."""
+        before = {name: value.clone() for name, value in self._network.state_dict().items()}
+        probes, state = self.state.streams.probes, self.state.streams.probes.get_state()
+        parameters = [p for p in self._network.parameters() if p.requires_grad]
+        gradients = []
+        for context in (nullcontext, self._compiling):
+            if self._graphed:
+                self._project()
+            with context():
+                terms, _ = self._terms(self._network, *tensors)
+            loss = weighted_sum(terms, self.config.objective)
+            found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            gradients.append(torch.cat([gradient.flatten() for gradient in found]))
+            self._network.load_state_dict(before)
+            probes.set_state(state)
+        check_same_gradient(*gradients)
+        self._is_checked = True
+
+    def _start_epoch(self) -> None:
+        self.task.student.train()
+        for rate, group in zip(self._rates, self.state.optimizer.param_groups, strict=True):
+            rate.fill_(group["lr"])
+        order = self.state.draw_order(len(self.task.images))
+        self._order_sha256 = fingerprint(order)
+        self._batches = torch.split(order.to(self._device), self.config.optimizer.batch_size)
+        self._guard.start_epoch(self.state.batches, None)
+
+    def _read_batch(self, batch: Tensor, augment: torch.Generator | None) -> list[Tensor]:
+        """Return this process's inputs, labels if they are used, and what the teacher answers."""
+        # These decide the inputs, as the images are the same: the order they come in, how many at
+        # once, which batch of it, and the augmentation's numbers.
+        drawn = None if augment is None else augment.get_state().numpy().tobytes()
+        batch_key = self._order_sha256, len(self._batches[0]), self.state.batches, drawn
+        labels = self.task.labels
+        tail = [] if labels is None else [labels[distributed.part_of(batch)]]
+
+        def prepare() -> Tensor:
+            # Several processes augment the whole batch alike, and each keeps its part.
+            inputs = distributed.part_of(self.task.prepare(self.task.images[batch], augment))
+            return inputs.contiguous(memory_format=self._layout)
+
+        if self.task.teacher is None:
+            return [prepare(), *tail]
+        inputs, (logits, maps) = self.task.teacher(batch_key, prepare, augment)
+        return [inputs, *tail, logits, *(maps[other] for _, other in self._pairs)]
+
+    def _update(self, *tensors: Tensor) -> None:
+        """Take one step of the optimizer: static shapes, and no question to the device."""
+        state, config = self.state, self.config
+        if self._graphed:
+            self._project()
+        with self._compiling():
+            terms, outputs = self._terms(self._parallel, *tensors)
+        loss = weighted_sum(terms, config.objective)
+        state.optimizer.zero_grad()
+        count = len(tensors[0])
+        torch.autograd.backward(loss * distributed.weight(count, self._batch_size))
+        norm = gradient_norm(state.optimizer)
+        blend_shadow_weights(state.student, config.quantization.blend)
+        with rates_on_device(state.optimizer, self._rates) if self._graphed else nullcontext():
+            state.optimizer.step()
+        state.add({**terms, "loss": loss, "gradient": norm}, count)
+        self._guard.watch(terms, loss, norm, outputs)
+
+    def _terms(
+        self, network: nn.Module, inputs: Tensor, *others: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the terms of the objective, and what else is watched."""
+        rest = list(others)
+        labels = rest.pop(0) if self.task.labels is not None else None
+        teacher_logits = rest.pop(0) if self.task.teacher else None
+        with running_in(self.config.run.precision, self._device):
+            logits, maps = network(inputs)
+        terms = objective_terms(
+            widened(logits),
+            config=self.config.objective,
+            teacher_logits=teacher_logits,
+            map_pairs=[(maps[tap], other) for tap, other in zip(self._taps, rest, strict=True)],
+            labels=labels,
+            probes=self.state.streams.probes,
+            batch_size=self._batch_size,
+            compiled=self.config.run.compile and self._graphed is not None,
+        )
+        outputs = {f"the student's map at {tap}": maps[tap] for tap in self._taps}
+        return terms, outputs | ({"a logit of the student": logits} if self._taps else {})
+
+    def _end_epoch(self, started: float) -> Epoch:
+        self.check()
+        state, optimizer = self.state, self.config.optimizer
+        if state.epoch == optimizer.epochs:
+            self._look_at_last_step(self._batches[-1])
+        means = state.means(len(self.task.images))
+        record = Epoch(
+            epoch=state.epoch,
+            epochs=optimizer.epochs,
+            lr=float(state.schedule.get_last_lr()[0]),
+            loss=means.pop("loss"),
+            gradient_norm=means.pop("gradient"),
+            terms=means,
+            order_sha256=self._order_sha256,
+            validation_accuracy=self.task.validate(state.student) if self.task.validate else None,
+            seconds=state.seconds + time.perf_counter() - started,
+        )
+        state.schedule.step()
+        state.finish_epoch(record)
+        self._batches = ()
+        return record
+
+    def _look_at_last_step(self, batch: Tensor) -> None:
+        """Stop if it has led where nothing is finite, which no loss has seen."""
+        self.task.student.eval()
+        self._batch_size = len(batch)
+        tensors = self._read_batch(batch, None)
+        probes = self.state.streams.probes
+        before = probes.get_state()
+        with torch.no_grad():
+            terms, outputs = self._terms(self._network, *tensors)
+        probes.set_state(before)
+        self._guard.watch(terms, weighted_sum(terms, self.config.objective), None, outputs)
+        self.check()
+        epoch, steps = self.position
+        stop_unless_finite(self._network.state_dict(), epoch=epoch, step=steps + 1)
+
+
+def fit(
+    training: Training,
+    *,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[Training], None] | None = None,
+    stop: Stop = lambda: None,
+) -> TrainingState:
+    """Carry a training to its end.
+
+    Parameters
+    ----------
+    training : Training
+        New, or resumed from a checkpoint.
+    on_epoch, on_step : callable, optional
+        Called with each epoch's record, and with the training after each step.
     stop : callable, optional
-        Asked after each step; a signal's name ends the training there.
+        Asked after each step; what it returns, a signal's name say, ends the training there.
 
     Returns
     -------
@@ -83,194 +322,38 @@ def fit(
 
     Raises
     ------
-    ValueError
-        If what the objective needs is missing, or more is given; if the checkpoint to resume
-        from is damaged or of another run; if passes cannot be compiled here but are to be.
     TrainingDiverged
-        If maps, logits, loss, gradients or the last weights are not finite, or the loss explodes;
-        that of the last weights, in evaluation mode, counts too.
+        As `Training.step` does.
     Interrupted
-        If ``stop`` named a signal; the state is saved.
+        If ``stop`` named a reason; the state is saved.
     OSError
         If a checkpoint cannot be written; the one before is kept.
     """
-    with (
-        nullcontext()
-        if teacher is None
-        else make_teacher_pass(teacher, config, lambda: prepare(images[:CALIBRATION_IMAGES], None))
-    ) as teacher_pass:
-        return finish(
-            training(
-                student,
-                images,
-                config,
-                streams=streams,
-                prepare=prepare,
-                teacher=teacher_pass,
-                adapters=adapters,
-                labels=labels,
-                validate=validate,
-                on_epoch=on_epoch,
-                checkpoints=checkpoints,
-                stop=stop,
-            )
-        )
+    while not training.is_done:
+        advance(training, on_epoch=on_epoch, on_step=on_step, stop=stop)
+    return training.state
 
 
-def training(
-    student: nn.Module,
-    images: Tensor,
-    config: Config,
+def advance(
+    training: Training,
     *,
-    streams: Streams,
-    prepare: Prepare,
-    teacher: TeacherPass | None,
-    adapters: nn.ModuleList | None,
-    labels: Tensor | None,
-    validate: Callable[[nn.Module], float] | None,
-    on_epoch: Callable[[Epoch], None] | None,
-    checkpoints: Checkpoints | None,
-    stop: Stop,
-) -> Turns[TrainingState]:
-    """Train as `fit` does, and pause before every pass of the teacher.
-
-    Trainings of the same images, ``prepare`` and layout may have one teacher and take turns; of
-    those whose batches are the same, the first has the pass taken for all.
-    """
-    objective, epochs, device = config.objective, config.optimizer.epochs, images.device
-    check_teacher(teacher, objective)
-    check_needed("adapters", adapters, objective.fa, "objective.fa")
-    check_needed("labels", labels, objective.label, "objective.label")
-    pairs = objective.tap_pairs if objective.fa > 0 else ()
-    taps = tuple(tap for tap, _ in pairs)
-    distributed.check_parts(len(images), config.optimizer.batch_size)
-    layout = memory_format(config.run.channels_last)
-    distributed.synchronise_norms(student)
-    lay_out(student, layout)
-    optimizer = make_optimizer(student, adapters, config.optimizer)
-    schedule = make_schedule(optimizer, config.optimizer)
-    streams = replace(streams, probes=generator_on(device, streams.probes))
-    state = TrainingState(student, adapters, optimizer, schedule, streams)
-    saved = checkpoints.load() if checkpoints else None
-    if saved:
-        state.restore(saved)
-    guard = Guard()
-    compiling: Context = compiled(student, device) if config.run.compile else nullcontext
-    with tapped(student, taps) as student_maps:
-        if teacher:
-            teacher.tap(objective.teacher_tapped)
-        to_logits = objective.kd + objective.label > 0  # FA alone does not reach the classifier
-        together = WithAdapters(student, adapters, student_maps, taps, to_logits)
-        trained = distributed.parallel(together, all_used=to_logits)
-
-        def terms_of(
-            network: nn.Module,
-            batch: Tensor,
-            augment: torch.Generator | None,
-            probes: torch.Generator,
-        ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-            """Return the terms on this process's part of a batch, and what the guard sees more."""
-            # These decide the inputs, as the images are the same: the order they come in, how many
-            # at once, which batch of it, and the augmentation's numbers.
-            drawn = None if augment is None else augment.get_state().numpy().tobytes()
-            asked = order_sha256, config.optimizer.batch_size, state.batches, drawn
-            # Several processes augment the whole batch alike, and each keeps its part.
-            part = distributed.part_of(batch)
-            inputs = distributed.part_of(prepare(images[batch], augment))
-            inputs = inputs.contiguous(memory_format=layout)
-            teacher_logits, teacher_maps = teacher(inputs, asked) if teacher else (None, {})
-            with running_in(config.run.precision, device):
-                logits, maps = network(inputs)
-            terms = objective_terms(
-                widened(logits),
-                config=objective,
-                teacher_logits=teacher_logits,
-                map_pairs=[(maps[tap], teacher_maps[other]) for tap, other in pairs],
-                labels=None if labels is None else labels[part],
-                probes=probes,
-                batch_size=len(batch),
-            )
-            outputs = {f"the student's map at {tap}": maps[tap] for tap in taps}
-            return terms, outputs | ({"a logit of the student": logits} if taps else {})
-
-        # What the two below compute is freed as they end, before other runs have their turn.
-
-        def take_step(batch: Tensor) -> None:
-            part = distributed.part_of(batch)
-            with compiling():
-                terms, outputs = terms_of(trained, batch, streams.augment, streams.probes)
-            loss = weighted_sum(terms, objective)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss * distributed.weight(part, batch))
-            norm = gradient_norm(optimizer)
-            blend_shadow_weights(student, config.quantization.blend)
-            optimizer.step()
-            state.add({**terms, "loss": loss, "gradient": norm}, len(part))
-            guard.watch(state.batches, terms, loss, norm, state.first_loss, outputs)
-
-        def look_at_last_step(batch: Tensor) -> None:
-            """Stop if it has led where nothing is finite, which no loss has seen."""
-            student.eval()
-            probes, after = streams.probes.clone_state(), state.batches + 1
-            with torch.no_grad():
-                terms, outputs = terms_of(together, batch, None, probes)
-            loss = weighted_sum(terms, objective)
-            guard.watch(after, terms, loss, None, state.first_loss, outputs)
-            guard.check(state.epoch)
-            stop_unless_finite(together.state_dict(), epoch=state.epoch, step=after)
-
-        while state.epoch <= epochs:
-            watch = Stopwatch(state.seconds)
-            student.train()
-            order = state.draw_order(len(images))
-            order_sha256 = fingerprint(order)
-            batches = torch.split(order.to(device), config.optimizer.batch_size)
-            for batch in batches[state.batches :]:
-                with watch.paused():
-                    yield state.epoch, state.batches
-                take_step(batch)
-                step = state.batches
-                if step % CHECK_EVERY == 0:
-                    guard.check(state.epoch)
-                asked = distributed.agree(stop(), (state.epoch - 1) * len(batches) + step, device)
-                if checkpoints and (asked or checkpoints.due(step)):
-                    guard.check(state.epoch)
-                    save(checkpoints, state, seconds=watch.seconds())
-                if asked:
-                    raise Interrupted(f"{asked} came in epoch {state.epoch}, step {step}")
-
-            guard.check(state.epoch)
-            if state.epoch == epochs:
-                with watch.paused():
-                    yield state.epoch, state.batches
-                look_at_last_step(batches[-1])
-            means = state.means(len(images))
-            record = Epoch(
-                epoch=state.epoch,
-                epochs=epochs,
-                lr=float(schedule.get_last_lr()[0]),
-                loss=means.pop("loss"),
-                gradient_norm=means.pop("gradient"),
-                terms=means,
-                order_sha256=order_sha256,
-                validation_accuracy=validate(student) if validate else None,
-                seconds=watch.seconds(),
-            )
-            schedule.step()
-            state.finish_epoch(record)
-            if on_epoch:
-                on_epoch(record)
-            # Last: what is reported but not saved is done again, and reported again.
-            if checkpoints:
-                save(checkpoints, state)
-    return state
-
-
-def save(checkpoints: Checkpoints, state: TrainingState, seconds: float = 0.0) -> None:
-    """Write one checkpoint for all processes, so many seconds into the epoch."""
-    state.sums = {name: distributed.on_main(value) for name, value in state.sums.items()}
-    if distributed.is_main():
-        checkpoints.save(state.to_tree(seconds))
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[Training], None] | None = None,
+    stop: Stop = lambda: None,
+) -> None:
+    """Take one step of a training, and do what comes after it; see `fit`."""
+    epoch = training.step()
+    if on_step:
+        on_step(training)
+    if epoch and on_epoch:
+        on_epoch(epoch)
+    reason = distributed.agree(stop(), training.steps, training.task.images.device)
+    # Saved after on_epoch: what is reported but not saved is done again, and reported again.
+    due = training.checkpoints is not None and training.checkpoints.due(*training.position)
+    if due or reason or training.is_done:
+        training.save()
+    if reason and not training.is_done:
+        raise Interrupted("{} came in epoch {}, step {}".format(reason, *training.position))
 
 
 @torch.no_grad()

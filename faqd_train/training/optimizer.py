@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,12 +15,16 @@ from faqd_train.quantization.activations import QuantizedActivation
 
 
 def make_optimizer(
-    student: nn.Module, adapters: nn.ModuleList | None, config: OptimizerConfig
+    student: nn.Module,
+    adapters: nn.ModuleList | None,
+    config: OptimizerConfig,
+    *,
+    fused: bool = False,
 ) -> torch.optim.SGD:
-    """Return SGD over the student, its adapters and its activation steps, a group each.
+    """Return SGD over the student, its adapters and its activation steps, one group for each.
 
     The steps have their own rate, ``step_factor`` times the others', and no weight decay: decay
-    would draw log α to 0, that is α to 1.
+    would draw log α to 0, that is α to 1. A ``fused`` step can read its rates from the device.
     """
     steps = [m.log_step for m in student.modules() if isinstance(m, QuantizedActivation)]
     ids = {id(step) for step in steps}
@@ -33,6 +39,7 @@ def make_optimizer(
         momentum=config.momentum,
         nesterov=config.nesterov,
         weight_decay=config.weight_decay,
+        fused=fused or None,
     )
 
 
@@ -65,3 +72,22 @@ def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
     """Return the Euclidean norm of all the gradients that an optimizer is about to use."""
     parameters = (p for group in optimizer.param_groups for p in group["params"])
     return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+@contextmanager
+def rates_on_device(optimizer: torch.optim.Optimizer, rates: Sequence[Tensor]) -> Iterator[None]:
+    """Let a fused optimizer read each group's learning rate from a tensor () on the device.
+
+    A CUDA graph would hold a number as a constant.
+    """
+    numbers = [group["lr"] for group in optimizer.param_groups]
+    _set_rates(optimizer, rates)
+    try:
+        yield
+    finally:
+        _set_rates(optimizer, numbers)
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[Any]) -> None:
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate

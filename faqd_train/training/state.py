@@ -48,9 +48,9 @@ class TrainingState:
     streams: Streams
     epoch: int = 1  # the one in progress, or next
     batches: int = 0  # done in it
-    seconds: float = 0.0  # spent on it by processes before this one
+    seconds: float = 0.0  # spent on it so far
     sums: dict[str, Tensor] = field(default_factory=dict)  # over the images done in it
-    first_loss: Tensor | None = None
+    first_loss: float | None = None  # of the training's first step
     history: list[Epoch] = field(default_factory=list)
     best: Best | None = None
 
@@ -63,12 +63,11 @@ class TrainingState:
         return torch.randperm(count, generator=self.streams.order)
 
     def add(self, values: dict[str, Tensor], count: int) -> None:
-        """Count one batch, with its means over so many images."""
-        if self.first_loss is None:
-            self.first_loss = values["loss"].detach()
+        """Add a batch's means over so many images, in place: a CUDA graph may hold this."""
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + count * value.detach()
-        self.batches += 1
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(value)
+            self.sums[name] += count * value.detach()
 
     def means(self, count: int) -> dict[str, float]:
         """Return the epoch's means over so many images, those of all processes."""
@@ -84,11 +83,13 @@ class TrainingState:
             }
             self.best = Best(record.epoch, accuracy, weights)
         self.history.append(record)
-        self.epoch, self.batches, self.seconds, self.sums = self.epoch + 1, 0, 0.0, {}
+        self.epoch, self.batches, self.seconds = self.epoch + 1, 0, 0.0
+        for sums in self.sums.values():
+            sums.zero_()
         self._order_start = self.streams.order.get_state()
 
-    def to_tree(self, seconds: float) -> Tree:
-        """Return the state of so many seconds into the epoch, for a checkpoint."""
+    def to_tree(self) -> Tree:
+        """Return the state for a checkpoint."""
         return {
             "student": self.student.state_dict(),
             "adapters": self.adapters.state_dict() if self.adapters else {},
@@ -98,7 +99,7 @@ class TrainingState:
             "generators": self.streams.states() | {"order": self._order_start},
             "epoch": self.epoch,
             "batches": self.batches,
-            "seconds": seconds,
+            "seconds": self.seconds,
             "sums": self.sums,
             "first_loss": self.first_loss,
             "history": [asdict(epoch) for epoch in self.history],
@@ -114,6 +115,10 @@ class TrainingState:
         self.optimizer.load_state_dict(
             tree["optimizer"] | {"state": {int(index): m for index, m in moments.items()}}
         )
+        for parameter, moments in self.optimizer.state.items():
+            for name, moment in moments.items():  # a fused step wants them to lie as the weights do
+                if moment.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter).copy_(moment)
         self.schedule.load_state_dict(tree["schedule"])
         states = tree["generators"]
         own = self.streams.probes.get_state()
@@ -126,6 +131,6 @@ class TrainingState:
         self.epoch, self.batches = tree["epoch"], tree["batches"]
         self.seconds = tree["seconds"]
         self.sums = {name: total.to(device) for name, total in tree["sums"].items()}
-        self.first_loss = None if tree["first_loss"] is None else tree["first_loss"].to(device)
+        self.first_loss = None if tree["first_loss"] is None else float(tree["first_loss"])
         self.history = [Epoch(**epoch) for epoch in tree["history"]]
         self.best = Best(**tree["best"]) if tree["best"] else None

@@ -10,11 +10,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from faqd_train.config.schema import Config
+from faqd_train.config.schema import Config, FoldedTeacherConfig
 from faqd_train.networks.folding import InferenceCopy, inference_copy
 from faqd_train.networks.precision import running_in, widened
 from faqd_train.networks.taps import tapped
 from faqd_train.training.compiling import Context, compiled
+from faqd_train.training.graphs import GraphedFunction
 
 CALIBRATION_IMAGES = 100  # on which a copy of the teacher is measured
 
@@ -34,14 +35,16 @@ class TeacherPass:
         Makes the context in which it runs, by `compiled`.
     copied : InferenceCopy, optional
         Where the network is one of those, what was measured of it.
+    graphed : bool
+        Run it as a CUDA graph; an answer is then overwritten by the next one.
 
     Examples
     --------
     >>> network = nn.Sequential(nn.Flatten(), nn.ReLU())
     >>> with TeacherPass(network) as teacher:
     ...     teacher.tap(["0"])
-    ...     logits, maps = teacher(torch.tensor([[-1.0, 2.0]]), "first batch")
-    ...     again, _ = teacher(torch.tensor([[-1.0, 2.0]]), "first batch")
+    ...     _, (logits, maps) = teacher("first batch", lambda: torch.tensor([[-1.0, 2.0]]), None)
+    ...     _, (again, _) = teacher("first batch", lambda: torch.tensor([[-1.0, 2.0]]), None)
     >>> logits, maps["0"], again is logits
     (tensor([[0., 2.]]), tensor([[-1.,  2.]]), True)
     """
@@ -52,12 +55,17 @@ class TeacherPass:
         precision: str = "float32",
         compiling: Context = nullcontext,
         copied: InferenceCopy | None = None,
+        *,
+        graphed: bool = False,
     ) -> None:
         self._network, self._precision, self._compiling = network.eval(), precision, compiling
-        self._copied = copied
+        self._copied, self._wants_graph = copied, graphed
+        self._graphed = GraphedFunction(self._answer) if graphed else None
         self._taps = ExitStack()
         self._maps: dict[str, dict[str, Tensor]] = {}  # by tap, the dictionary it refills
-        self._asked: Hashable = None
+        self._batch_key: Hashable = None
+        self._inputs = torch.empty(0)
+        self._augment: Tensor | None = None  # the generator's state after they were made
         self._answers: Answers | None = None
 
     def __enter__(self) -> Self:
@@ -73,9 +81,10 @@ class TeacherPass:
             maps = self._taps.enter_context(tapped(self._network, new))
             self._maps |= dict.fromkeys(new, maps)
             self._answers = None  # lack the new maps
+            self._graphed = GraphedFunction(self._answer) if self._wants_graph else None
 
-    def told(self) -> dict[str, Any]:
-        """Say, for a run's record, how the teacher answers: its precision, and a copy's errors.
+    def describe(self) -> dict[str, Any]:
+        """Return for a run's record how the teacher answers: its precision, and a copy's errors.
 
         Errors are those of `inference_copy`, by tap and of the logits, None if they are not finite;
         ``refused`` has those for which bfloat16 was not taken.
@@ -91,43 +100,69 @@ class TeacherPass:
             {"refused": refused} if refused else {}
         )
 
-    def __call__(self, inputs: Tensor, asked: Hashable) -> Answers:
-        """Return logits, in float32 or wider, and maps; those remembered if ``asked`` is the same.
+    def __call__(
+        self, batch_key: Hashable, prepare: Callable[[], Tensor], augment: torch.Generator | None
+    ) -> tuple[Tensor, Answers]:
+        """Return a batch's inputs, and logits in float32 or wider and maps for them.
 
-        ``asked`` says which batch it is: equal values promise equal inputs, without a look at
-        them, for which the host would wait for the device.
+        Parameters
+        ----------
+        batch_key : hashable
+            Says which batch it is. Equal keys promise equal inputs, without a look at them, for
+            which the host would wait for the device: those remembered are returned.
+        prepare : callable
+            Makes the inputs, drawing from ``augment``.
+        augment : torch.Generator, optional
+            Left as `prepare` would leave it, where that is not called.
         """
-        if self._answers is None or asked != self._asked:
+        if self._answers is None or batch_key != self._batch_key:
             self._answers = None  # frees the memory before the next are made
-            # Tensors of inference mode would not tell that a module overwrites them (taps).
-            with torch.no_grad(), running_in(self._precision, inputs.device), self._compiling():
-                logits = self._network(inputs)
-            # Copies of the dictionaries: others, who capture maps, may run the network meanwhile.
-            maps = {name: maps[name] for name, maps in self._maps.items()}
-            self._asked, self._answers = asked, (widened(logits), maps)
-        return self._answers
+            self._inputs = prepare()
+            self._augment = None if augment is None else augment.get_state()
+            if self._graphed:
+                self._answers = self._graphed(self._inputs)
+                self._graphed.join()
+            else:
+                self._answers = self._answer(self._inputs)
+            self._batch_key = batch_key
+        elif augment is not None and self._augment is not None:
+            augment.set_state(self._augment)
+        return self._inputs, self._answers
+
+    def _answer(self, inputs: Tensor) -> Answers:
+        # Tensors of inference mode would not tell that a module overwrites them (taps).
+        with torch.no_grad(), running_in(self._precision, inputs.device), self._compiling():
+            logits = self._network(inputs)
+        # Copies of the dictionaries: others, who capture maps, may run the network meanwhile.
+        maps = {name: maps[name] for name, maps in self._maps.items()}
+        return widened(logits), maps
 
 
 def make_teacher_pass(
-    network: nn.Module, config: Config, sample: Callable[[], Tensor]
+    network: nn.Module,
+    config: Config,
+    sample: Callable[[], Tensor],
+    taps: Sequence[str] | None = None,
 ) -> TeacherPass:
     """Return the pass of a teacher, or of its folded copy, as the configuration says.
 
     ``sample`` makes a batch of `CALIBRATION_IMAGES` as the network takes them, not augmented. It
-    is called only for a copy, which is measured on it.
+    is called only for a copy, which is measured on it. ``taps`` are the modules whose maps are
+    needed, by default those of the objective.
     """
-    run, precision = config.run, config.run.teacher_precision
-    if not run.teacher_folded:
-        return TeacherPass(network, precision, _compiling(network, run.compile))
+    run, precision = config.run, config.run.teacher.precision
+    if not isinstance(run.teacher, FoldedTeacherConfig):
+        compiling = _compiling(network, run.compile)
+        return TeacherPass(network, precision, compiling, graphed=run.cuda_graph)
     copied = inference_copy(
         network,
         sample(),
-        config.objective.teacher_tapped,
+        config.objective.teacher_tapped if taps is None else taps,
         precision=precision,
-        tolerance=run.teacher_tolerance,
+        tolerance=run.teacher.tolerance,
     )
     compiling = _compiling(copied.network, run.compile)
-    return TeacherPass(copied.network, copied.precision, compiling, copied)
+    return TeacherPass(copied.network, copied.precision, compiling, copied, graphed=run.cuda_graph)
 
 
 def _compiling(network: nn.Module, wanted: bool) -> Context:
