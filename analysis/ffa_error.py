@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import faqd_math as fm
-from faqd_math.theory.bounds import Bound
+from faqd_math.theory.bounds import TailProbability
 from faqd_math.theory.planning import typical_error
 
 Array = NDArray[np.float64]
 
-BOUNDS: Mapping[str, Bound] = {
+BOUNDS: Mapping[str, TailProbability] = {
     "Chebyshev (B1)": fm.bounds.chebyshev,
     "Cortinovis & Kressner (B4)": fm.bounds.cortinovis_kressner,
     "stable rank (B6)": fm.bounds.stable_rank_tail,

@@ -101,3 +101,17 @@ def relative_squares(spectrum: Any) -> Array:
     magnitudes = np.abs(check_spectrum(spectrum))
     peak = magnitudes.max(initial=0.0)
     return (magnitudes / peak) ** 2 if peak > 0 else np.empty(0)
+
+
+def is_rounding(spectrum: Array, n: int, channels: int) -> bool:
+    """Tell whether a gap's spectrum is explained by rounding: some (N + 2C)u per entry.
+
+    Parameters
+    ----------
+    spectrum : array (r,)
+        From `gap_spectrum`.
+    n, channels : int
+        Pixels N, and the channels C of both maps together.
+    """
+    rounding = 64 * (n + 2 * channels) * float(np.finfo(np.float64).eps)
+    return bool(np.linalg.norm(spectrum) / n <= rounding)

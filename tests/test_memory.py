@@ -144,7 +144,7 @@ def paths_taken(module, gram_name, direct_name, loss, monkeypatch):
 
 def numpy_paths(student, teacher, monkeypatch):
     loss = partial(fm.fa_loss, student, teacher)
-    return paths_taken(losses, "_gram_terms", "_direct", loss, monkeypatch)
+    return paths_taken(losses, "_gram_terms", "direct_total", loss, monkeypatch)
 
 
 def torch_paths(student, teacher, monkeypatch):

@@ -41,7 +41,7 @@ def test_known_failure_probability():
 @given(spectrum=spectra, epsilon=epsilons, delta=deltas)
 def test_no_bound_asks_for_fewer_probes_than_the_exact_law(spectrum, epsilon, delta):
     made = plan(spectrum, epsilon=epsilon, delta=delta)
-    for name in bounds.GAUSSIAN_BOUNDS:
+    for name in bounds.gaussian_bounds():
         asked = made.bound_probes[name]
         assert (asked is None) == (name in ("B7", "B8") and epsilon > 1)
         assert asked is None or made.exact_probes <= asked, name
@@ -68,7 +68,7 @@ def test_any_gap_asks_for_as_many_probes_as_every_gap(spectrum, epsilon, delta):
     for name, asked in plan(spectrum, epsilon=epsilon, delta=delta).bound_probes.items():
         # r∞ and ρ of a spectrum of one size are 1 up to rounding, which may cost one probe.
         assert asked <= whatever.bound_probes[name] + 1, name
-    gaussian = [whatever.bound_probes[name] for name in bounds.GAUSSIAN_BOUNDS]
+    gaussian = [whatever.bound_probes[name] for name in bounds.gaussian_bounds()]
     assert whatever.sufficient_probes == min(gaussian)
 
 

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from faqd_math import cli
+from faqd_math.claims import Case, Sampling
 from faqd_math.claims.standard_cases import standard_pairs
+from faqd_math.claims.tails import bound_claim
 from faqd_math.reports import plan as plan_report
+from faqd_math.reports.figures import tails
 from faqd_math.reports.plan import advice, plan_record
+from faqd_math.theory import bounds
 from faqd_math.theory.planning import Shape, plan, plan_features, worst
 
 #: A plan by whether its gap is known.
@@ -161,6 +165,33 @@ def test_the_command_plans_each_pair_of_a_feature_file(features, tmp_path, capsy
         assert record["plans"][name] == plan_record({name: made})["plans"][name]
         assert f"{name}: {advice(made)}" in " ".join(page.split())
     assert "each figure is that of the worst" in page
+
+
+@pytest.fixture
+def new_bound():
+    @bounds.register("B99", "twice Chebyshev", source="derived", epsilon_at_most=0.5)
+    def twice_chebyshev(spectrum, k, epsilon, *, tail="both"):
+        return 2 * bounds.chebyshev(spectrum, k, epsilon, tail=tail)
+
+    yield bounds.BOUNDS["B99"]
+    bounds.BOUNDS.pop("B99", None)
+
+
+def test_a_registered_bound_is_planned_for_drawn_and_checked(new_bound, tmp_path, capsys):
+    assert run("--epsilon", 0.3, "--json", tmp_path / "plan.json") == 0
+    assert re.search(r"B99 twice Chebyshev +889\b", capsys.readouterr().out)
+    record = json.loads((tmp_path / "plan.json").read_text())["plans"]["any gap"]
+    assert record["bound_probes"]["B99"] == 889  # 4/(kε²) ≤ 0.05
+    assert run("--epsilon", 0.6) == 0
+    assert re.search(r"B99 twice Chebyshev +–", capsys.readouterr().out)
+    with pytest.raises(ValueError, match="the bound B99 is registered already"):
+        bounds.register("B99", "another", source="derived")
+    case = Case("random[0]", *np.random.default_rng(0).standard_normal((2, 3, 4, 4)))
+    sampling = Sampling((0,), replications=100, false_alarm=1e-3, k=5)
+    assert bound_claim(new_bound).check(case, sampling).tightness < 0.5
+    drawn = tails([case])
+    del bounds.BOUNDS["B99"]
+    assert tails([case]) != drawn
 
 
 def test_a_spectrum_comes_from_text_an_array_or_the_command_line(tmp_path):

@@ -11,7 +11,7 @@ from analysis.figures.drawing import Picture, Records
 from analysis.results import Record
 from analysis.tables.rendering import NOT_RUN, Table
 from faqd_math.claims import Claim
-from faqd_math.scripts import split_scripts
+from faqd_math.reports.scripts import split_scripts
 
 GROUPS: Mapping[str, str] = {
     "I": "Identities",

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 import faqd_math as fm
 from analysis.ffa_error import Array, error_curves, relative_errors
 from analysis.studies.inputs import Pairs
-from faqd_math.theory.bounds import GAUSSIAN_BOUNDS
+from faqd_math.theory.bounds import gaussian_bounds
 from faqd_math.theory.planning import typical_error
 
 TAIL_PROBES = 15  # the released code's
@@ -71,7 +71,7 @@ def _stage(
     student, teacher = students[0], teachers[0]
     spectrum = fm.gap_spectrum(student, teacher)
     draws = relative_errors(student, teacher, TAIL_PROBES, TAIL_DRAWS * replications, rng)
-    laws = {"exact law": fm.law.failure_probability, **GAUSSIAN_BOUNDS}
+    laws = {"exact law": fm.law.failure_probability, **gaussian_bounds()}
     return {
         **stage_errors(students, teachers, replications, rng),
         "channels": [len(student), len(teacher)],
@@ -100,7 +100,7 @@ def _needed(spectrum: Array, epsilon: float, delta: float) -> dict[str, Any]:
     """Smallest k for a relative error ε at failure probability δ, by the law and each bound."""
     by_bound = {
         name: fm.bounds.probes_needed(bound, spectrum, epsilon, delta)
-        for name, bound in GAUSSIAN_BOUNDS.items()
+        for name, bound in gaussian_bounds().items()
     }
     exact = fm.law.probes_needed(spectrum, epsilon, delta)
     return {"epsilon": epsilon, "delta": delta, "probes": {"exact law": exact, **by_bound}}

@@ -23,13 +23,13 @@ def counted(path: Path | str, x: Array, y: Array, k: int = 1) -> Counter:
     x, y = counter.watch(x), counter.watch(y)
     match path:
         case "direct":
-            losses._direct(x, y)
+            losses.direct_total(x, y)
         case "gram":
-            losses._gram(x, y)
+            losses.gram_total(x, y)
         case "ffa":
             squared_norm(losses.apply_gap(x, y, np.ones((x.shape[-1], k))))
         case "auto":
-            losses._safest_cheapest(x, y)
+            losses.automatic_total(x, y)
     return counter
 
 

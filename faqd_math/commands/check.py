@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from faqd_math.conformance import check, counterexample
-    from faqd_math.conformance.table import findings_table, summary
+    from faqd_math.reports.findings import findings_table, summary
 
     conventions = _conventions(options)
     findings = check(

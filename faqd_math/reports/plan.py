@@ -11,20 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from faqd_math.cost import Path
+from faqd_math.theory.bounds import BOUNDS
 from faqd_math.theory.planning import Plan, Shape
 
-_BOUND_NAMES = {
-    "B1": "Chebyshev",
-    "B2": "Cantelli",
-    "B3": "Laurent & Massart",
-    "B4": "Cortinovis & Kressner",
-    "B5": "Tropp et al., any gap",
-    "B6": "stable rank",
-    "B7": "Roosta-Khorasani & Ascher",
-    "B8": "Avron & Toledo, any gap",
-    "B9": "Chernoff",
-    "B10": "Rademacher probes, any gap",
-}
 _PATH_NAMES: dict[Path, str] = {"direct": "direct FA", "gram": "exact Gram"}
 _NARROWEST = 9  # characters of a column of figures
 _BESIDE_LABELS = 44  # characters that 80 columns leave for figures
@@ -69,7 +58,7 @@ def _sections(plans: list[Plan]) -> dict[str, dict[str, list[str]]]:
             _integer(p.exact_probes) for p in plans
         ],
         **{
-            f"{name:3} {_BOUND_NAMES[name]}": [_integer(p.bound_probes[name]) for p in plans]
+            f"{name:3} {BOUNDS[name].name}": [_integer(p.bound_probes[name]) for p in plans]
             for name in first.bound_probes
         },
     }
@@ -126,7 +115,8 @@ def advice(plan: Plan) -> str:
 
     Examples
     --------
-    >>> from faqd_math.theory.planning import plan
+    >>> from faqd_math.theory.bounds import BOUNDS
+    from faqd_math.theory.planning import plan
     >>> print(advice(plan(shape=Shape(1024, 16, 16))))
     Exact Gram costs less than FFA here (786k against 983k multiply-adds): use it.
     """

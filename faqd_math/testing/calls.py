@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from faqd_math._validation import Array
-from faqd_math.claims.confidence import mean_estimate, variance_estimate
+from faqd_math.confidence import mean_estimate, variance_estimate
 from faqd_math.gradients import fa_gradient
 from faqd_math.losses import Order, Reduction, fa_loss
 from faqd_math.probes import sample_probes

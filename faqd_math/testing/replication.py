@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from faqd_math._validation import Array
-from faqd_math.claims.confidence import Estimate, mean_estimate, variance_estimate
+from faqd_math.confidence import Estimate, mean_estimate, variance_estimate
 
 
 def assert_mean(samples: Array, expected: float, *, false_alarm: float = 1e-6) -> None:

@@ -12,15 +12,20 @@ tail : {"both", "upper", "lower"}
     Bound P(|T − μ| ≥ εμ), P(T ≥ (1+ε)μ) or P(T ≤ (1−ε)μ). "both" adds the two sides; the lower
     one is empty, and 0, from ε = 1 on.
 
-What comes back is the formula's value, not clipped: above 1 it says nothing. It is 0 for a zero
-gap, where T = μ. Bad input raises TypeError or ValueError. The probes are gaussian but for B10.
-In the formulas ρ is the effective rank and r∞ the stable rank. B11, of order 1, is in
+The result is the formula's value, not clipped: above 1 it says nothing. It is 0 for a zero gap,
+where T = μ. Bad input raises TypeError or ValueError. The probes are gaussian except for B10. In
+the formulas ρ is the effective rank and r∞ the stable rank. B11, of order 1, is in
 `faqd_math.theory.order_one`.
+
+To add a bound, write its function under `register`, its sentence, formula and proof in
+``faqd_math/claims/texts/tails.toml``, and its known values in ``tests/test_bounds.py``. The claims,
+``faqd-math plan`` and the figures read `BOUNDS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Protocol
 
@@ -28,22 +33,81 @@ import numpy as np
 from scipy.optimize import brentq
 
 from faqd_math._validation import check_choice, check_count, check_number
+from faqd_math.probes import ProbeLaw
 from faqd_math.spectrum import effective_rank, relative_squares, stable_rank
 from faqd_math.theory.law import Tail, smallest_k
 
 
-class Bound(Protocol):
-    """A bound on a failure probability, with the signature of this module's functions."""
+class TailProbability(Protocol):
+    """A failure probability or a bound on it, with the signature of this module's functions."""
+
+    def __call__(self, spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
+        """Return the probability, or the bound."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A registered bound; it is called like its function.
+
+    Attributes
+    ----------
+    id : str
+        Its id in the mathematics, as "B1".
+    name : str
+        What tables call it, in at most 26 characters.
+    function : callable
+        The bound, with its arguments checked.
+    source, assumptions : str
+        Where the statement comes from, and what must hold for it.
+    probes : str
+        The law of the probes.
+    epsilon_at_most : float
+        Largest relative error that the statement covers.
+    """
+
+    id: str
+    name: str
+    function: TailProbability
+    source: str
+    assumptions: str
+    probes: ProbeLaw
+    epsilon_at_most: float
 
     def __call__(self, spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
         """Bound the probability."""
+        return self.function(spectrum, k, epsilon, tail=tail)
 
 
-def _statement(*, epsilon_at_most: float = np.inf) -> Callable[[Bound], Bound]:
-    """Validate the arguments of a bound, and answer 0 for a zero gap."""
+#: All registered bounds by id.
+BOUNDS: dict[str, Bound] = {}
 
-    def decorate(bound: Bound) -> Bound:
-        @wraps(bound)
+
+def gaussian_bounds() -> dict[str, Bound]:
+    """Return the bounds for gaussian probes by id: those to compare with the exact law."""
+    return {name: bound for name, bound in BOUNDS.items() if bound.probes == "gaussian"}
+
+
+def register(
+    bound_id: str,
+    name: str,
+    *,
+    source: str,
+    assumptions: str = "Independent gaussian probes; ε > 0; A ≠ 0.",
+    probes: ProbeLaw = "gaussian",
+    epsilon_at_most: float = np.inf,
+) -> Callable[[TailProbability], TailProbability]:
+    """Register a bound in `BOUNDS`, check its arguments, and return 0 for a zero gap.
+
+    Raises
+    ------
+    ValueError
+        If the id is taken.
+    """
+    if bound_id in BOUNDS:
+        raise ValueError(f"the bound {bound_id} is registered already; choose an id of its own.")
+
+    def decorate(formula: TailProbability) -> TailProbability:
+        @wraps(formula)
         def checked(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
             zero_gap = not stable_rank(spectrum)
             k = check_count(k, "k")
@@ -56,8 +120,11 @@ def _statement(*, epsilon_at_most: float = np.inf) -> Callable[[Bound], Bound]:
                     f"epsilon is {epsilon}; this statement holds up to {epsilon_at_most:g}: "
                     f"lower epsilon or choose another bound."
                 )
-            return 0.0 if zero_gap else bound(spectrum, k, epsilon, tail=tail)
+            return 0.0 if zero_gap else formula(spectrum, k, epsilon, tail=tail)
 
+        BOUNDS[bound_id] = Bound(
+            bound_id, name, checked, source, assumptions, probes, epsilon_at_most
+        )
         return checked
 
     return decorate
@@ -69,7 +136,7 @@ def _sides(tail: Tail, epsilon: float, *, upper: float, lower: float) -> float:
     return float({"both": upper + lower, "upper": upper, "lower": lower}[tail])
 
 
-@_statement()
+@register("B1", "Chebyshev", source="Chebyshev 1867")
 def chebyshev(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
     """B1, Chebyshev: 2/(kρε²), for both sides together and so for each.
 
@@ -85,7 +152,12 @@ def chebyshev(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> 
     return 0.0 if tail == "lower" and epsilon >= 1 else both
 
 
-@_statement()
+@register(
+    "B2",
+    "Cantelli",
+    source="Cantelli 1928",
+    assumptions="Independent gaussian probes; ε > 0; A ≠ 0. The two sides are added.",
+)
 def cantelli(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
     """B2, Cantelli: each side v/(v + ε²), with v = 2/(kρ) the relative variance.
 
@@ -101,7 +173,12 @@ def cantelli(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> f
     return _sides(tail, epsilon, upper=side, lower=side)
 
 
-@_statement()
+@register(
+    "B3",
+    "Laurent & Massart",
+    source="Laurent & Massart 2000, Lemma 1",
+    assumptions="Independent gaussian probes; x, ε > 0; A ≠ 0. The two sides are added.",
+)
 def laurent_massart(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
     """B3: upper e^{−x} with 2√(x/(kρ)) + 2x/(kr∞) = ε, lower exp(−kρε²/4).
 
@@ -121,7 +198,7 @@ def laurent_massart(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both
     )
 
 
-@_statement()
+@register("B4", "Cortinovis & Kressner", source="Cortinovis & Kressner 2022, Theorem 1")
 def cortinovis_kressner(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
     """B4: each side exp(−kε²/(4/ρ + 4ε/r∞)).
 
@@ -139,7 +216,12 @@ def cortinovis_kressner(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "
 
 
 # Every bound takes a spectrum: ARG001 is waived where the statement needs none.
-@_statement()
+@register(
+    "B5",
+    "Tropp et al., any gap",
+    source="Tropp, Yurtsever, Udell & Cevher 2019, §6.4",
+    assumptions="Independent gaussian probes; ε > 0; A ≠ 0, any A. The sides are added.",
+)
 def tropp(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:  # noqa: ARG001
     """B5: upper [(1+ε)e^{−ε}]^{k/2}, lower [(1−ε)e^{ε}]^{k/2}, whatever the spectrum.
 
@@ -153,7 +235,12 @@ def tropp(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> floa
     return _chi_squared_tails(k, epsilon, tail)
 
 
-@_statement()
+@register(
+    "B6",
+    "stable rank",
+    source="derived",
+    assumptions="Independent gaussian probes; ε > 0; A ≠ 0. The sides are added.",
+)
 def stable_rank_tail(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
     """B6: B5 with kr∞ in the place of k: r∞ probes of rank 1 in each probe.
 
@@ -190,7 +277,13 @@ def _chi_squared_tails(degrees: float, epsilon: float, tail: Tail) -> float:
     return _sides(tail, epsilon, upper=upper, lower=lower)
 
 
-@_statement(epsilon_at_most=1)
+@register(
+    "B7",
+    "Roosta-Khorasani & Ascher",
+    source="Roosta-Khorasani & Ascher 2015",
+    assumptions="Independent gaussian probes; 0 < ε ≤ 1; A ≠ 0.",
+    epsilon_at_most=1,
+)
 def roosta_khorasani_ascher(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
     """B7: each side exp(−kr∞ε²/8), for ε ≤ 1.
 
@@ -206,7 +299,13 @@ def roosta_khorasani_ascher(spectrum: Any, k: int, epsilon: float, *, tail: Tail
     return _sides(tail, epsilon, upper=side, lower=side)
 
 
-@_statement(epsilon_at_most=1)
+@register(
+    "B8",
+    "Avron & Toledo, any gap",
+    source="Avron & Toledo 2011",
+    assumptions="Independent gaussian probes; 0 < ε ≤ 1; A ≠ 0. Stated by its authors for small ε.",
+    epsilon_at_most=1,
+)
 def avron_toledo(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:  # noqa: ARG001
     """B8: each side exp(−kε²/20), whatever the spectrum: k ≥ 20ε⁻²ln(2/δ) probes suffice.
 
@@ -221,7 +320,12 @@ def avron_toledo(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") 
     return _sides(tail, epsilon, upper=side, lower=side)
 
 
-@_statement()
+@register(
+    "B9",
+    "Chernoff",
+    source="Chernoff 1952",
+    assumptions="Independent gaussian probes; ε > 0; A ≠ 0. Below with 1 − ε and s < 0; added.",
+)
 def chernoff(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
     """B9, Chernoff: inf_s exp(−s(1±ε)μ − (k/2)Σ ln(1 − 2sλ²/k)), s > 0 above and < 0 below.
 
@@ -251,7 +355,14 @@ def chernoff(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> f
     return _sides(tail, epsilon, upper=upper, lower=lower)
 
 
-@_statement(epsilon_at_most=0.75)
+@register(
+    "B10",
+    "Rademacher probes, any gap",
+    source="Roosta-Khorasani & Ascher 2015",
+    assumptions="Independent Rademacher probes; 0 < ε ≤ ¾; A ≠ 0. Checked at ε = ¾.",
+    probes="rademacher",
+    epsilon_at_most=0.75,
+)
 def rademacher(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:  # noqa: ARG001
     """B10, Rademacher probes: each side exp(−kε²/6), for ε ≤ ¾. The upper side obeys B6 too.
 
@@ -268,21 +379,7 @@ def rademacher(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") ->
     return _sides(tail, epsilon, upper=side, lower=side)
 
 
-#: The statements on gaussian probes by id, for tables and figures.
-GAUSSIAN_BOUNDS: dict[str, Bound] = {
-    "B1": chebyshev,
-    "B2": cantelli,
-    "B3": laurent_massart,
-    "B4": cortinovis_kressner,
-    "B5": tropp,
-    "B6": stable_rank_tail,
-    "B7": roosta_khorasani_ascher,
-    "B8": avron_toledo,
-    "B9": chernoff,
-}
-
-
-def probes_needed(bound: Bound, spectrum: Any, epsilon: float, delta: float) -> int:
+def probes_needed(bound: TailProbability, spectrum: Any, epsilon: float, delta: float) -> int:
     """Smallest k for which ``bound`` promises a relative error ε but for probability δ.
 
     Every bound of this module falls as k grows. Raises ValueError where k is above 2⁵³.

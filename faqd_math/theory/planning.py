@@ -11,10 +11,15 @@ from scipy.optimize import brentq
 
 from faqd_math import cost
 from faqd_math._validation import Array, check_count, check_number
-from faqd_math.claims.subjects import Case
-from faqd_math.spectrum import effective_rank, relative_squares, stable_rank
+from faqd_math.spectrum import (
+    effective_rank,
+    gap_spectrum,
+    is_rounding,
+    relative_squares,
+    stable_rank,
+)
 from faqd_math.theory import bounds, law, moments
-from faqd_math.theory.bounds import Bound
+from faqd_math.theory.bounds import TailProbability
 
 _RANK_ONE = np.ones(1)
 _LOG_ERRORS = (-40.0, 40.0)  # e^-40 is lost beside 1; e^40 is beyond any δ of the exact law
@@ -63,8 +68,8 @@ class Plan:
     sufficient_probes : int
         Gaussian probes to take: those of the exact law; on any gap those of the best bound.
     bound_probes : mapping of id to int or None
-        Smallest k by B1–B9, and by B10 for Rademacher probes. None where a statement does not cover
-        ``epsilon``, or asks for more than 2⁵³.
+        Smallest k by each registered bound, for the probes of its statement. None where it does
+        not cover ``epsilon``, or asks for more than 2⁵³.
     failure_probability : float
         P(|T − μ| ≥ εμ) with k gaussian probes; of several samples the largest.
     error : float
@@ -131,8 +136,7 @@ def plan(
     epsilon = check_number(epsilon, "epsilon", above=1e-100, below=1e100, hint=hint)
     exact = law.probes_needed(eigenvalues, epsilon, delta)
     asked = {
-        name: _asked(bound, eigenvalues, epsilon, delta)
-        for name, bound in (*bounds.GAUSSIAN_BOUNDS.items(), ("B10", bounds.rademacher))
+        name: _asked(bound, eigenvalues, epsilon, delta) for name, bound in bounds.BOUNDS.items()
     }
     return Plan(
         epsilon=epsilon,
@@ -166,9 +170,9 @@ def plan_features(
     >>> round(plan_features(student, teacher).gradient_noise, 1)
     2.1
     """
-    case = Case("maps", student, teacher)
-    of_gap = plan(case.spectrum, epsilon=epsilon, delta=delta, k=k)
-    if not case.has_gap:
+    spectrum, (_, height, width) = gap_spectrum(student, teacher), np.shape(student)
+    of_gap = plan(spectrum, epsilon=epsilon, delta=delta, k=k)
+    if is_rounding(spectrum, height * width, len(student) + len(teacher)):
         raise ValueError(
             "student and teacher agree up to rounding; maps with a gap are accepted: FFA of no "
             "gap is 0 with any probes, so plan for other maps."
@@ -178,7 +182,7 @@ def plan_features(
     return replace(
         of_gap,
         gradient_noise=float(np.sqrt(noise / squared_norm)) if squared_norm else None,
-        shape=Shape(case.n, len(student), len(teacher)),
+        shape=Shape(height * width, len(student), len(teacher)),
     )
 
 
@@ -212,7 +216,7 @@ def worst(plans: Sequence[Plan]) -> Plan:
 
 
 def typical_error(
-    spectrum: Any, k: int, delta: float, *, probability: Bound = law.failure_probability
+    spectrum: Any, k: int, delta: float, *, probability: TailProbability = law.failure_probability
 ) -> float:
     """Relative error ε that k probes exceed with probability δ: the 1 − δ quantile of |T − μ|/μ.
 
@@ -246,7 +250,7 @@ def _nonzero(spectrum: Any) -> Array:
     return spectrum
 
 
-def _asked(bound: Bound, eigenvalues: Array, epsilon: float, delta: float) -> int | None:
+def _asked(bound: TailProbability, eigenvalues: Array, epsilon: float, delta: float) -> int | None:
     """Smallest k by a bound; None where it refuses: all else that it could refuse is checked."""
     try:
         return bounds.probes_needed(bound, eigenvalues, epsilon, delta)
@@ -256,7 +260,7 @@ def _asked(bound: Bound, eigenvalues: Array, epsilon: float, delta: float) -> in
 
 def _best_bound(asked: Mapping[str, int | None]) -> int:
     """Fewest gaussian probes that a bound asks for."""
-    numbers = [k for name, k in asked.items() if name in bounds.GAUSSIAN_BOUNDS and k is not None]
+    numbers = [k for name, k in asked.items() if name in bounds.gaussian_bounds() and k is not None]
     if not numbers:
         raise ValueError(
             "epsilon and delta are so small that every bound asks for more than 2**53 probes; a "
