@@ -119,24 +119,6 @@ def test_cost_buys_all_pixels_where_gram_is_cheaper_than_ffa():
         assert cost <= fm.cost.multiply_adds("ffa", n, cs, ct, 15)
 
 
-def test_bad_requests_are_refused():
-    student, teacher = small_maps()
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="m is 9, of n = 6 pixels; 2 to n is accepted"):
-        estimators.sample_pixels(6, 9, rng=rng)
-    with pytest.raises(TypeError, match="pixels has dtype float64; integers are accepted"):
-        estimators.sampled_fa_loss(student, teacher, [0.0, 1.0])
-    with pytest.raises(ValueError, match=r"pixels has shape \(1,\); \(m,\) or \(1, m\) with m ≥ 2"):
-        estimators.sampled_fa_loss(student, teacher, [0])
-    for wrong in ([0, 0], [0, 6], [-1, 2]):
-        with pytest.raises(ValueError, match="pixels repeats an index or leaves 0 to 5"):
-            estimators.sampled_fa_loss(student, teacher, wrong)
-    with pytest.raises(ValueError, match=r"m is 7; one sample's map \(C, H, W\) of four pixels"):
-        estimators.sampled_variance(student, teacher, 7)
-    with pytest.raises(ValueError, match="sketch is 3 and k is 3; sketch < k ≤ N = 6"):
-        estimators.deflated_probes(student, teacher, 3, sketch=3, rng=rng)
-
-
 def test_the_study_finds_what_the_theory_says():
     """FFA's errors by P2 and P8, the sampled one's by E2, each within 5 errors of an rms."""
     (case,) = cases_from_pairs(

@@ -14,7 +14,6 @@ from faqd_math import cli
 from faqd_math.claims import Case, Sampling
 from faqd_math.claims.standard_cases import standard_pairs
 from faqd_math.claims.tails import bound_claim
-from faqd_math.reports import plan as plan_report
 from faqd_math.reports.figures import tails
 from faqd_math.reports.plan import advice, plan_record
 from faqd_math.theory import bounds
@@ -170,8 +169,9 @@ def test_the_command_plans_each_pair_of_a_feature_file(features, tmp_path, capsy
 @pytest.fixture
 def new_bound():
     @bounds.register("B99", "twice Chebyshev", source="derived", epsilon_at_most=0.5)
-    def twice_chebyshev(spectrum, k, epsilon, *, tail="both"):
-        return 2 * bounds.chebyshev(spectrum, k, epsilon, tail=tail)
+    def twice_chebyshev(spectrum, k, epsilon):
+        side = bounds.chebyshev(spectrum, k, epsilon)
+        return bounds.Sides(side, side)
 
     yield bounds.BOUNDS["B99"]
     bounds.BOUNDS.pop("B99", None)
@@ -236,24 +236,6 @@ def test_the_page_fits_80_columns(features, tmp_path, capsys, monkeypatch):
         # Rich wraps a line that is too long, and cuts a label that is: neither may happen.
         assert max(map(cell_len, lines)) <= 80
         assert not any("…" in line for line in lines)
-
-
-def test_figures_keep_their_digits():
-    assert [plan_report._si(v) for v in (0, 999, 1000, 999_499, 999_500, 999_999_999)] == [
-        "0",
-        "999",
-        "1k",
-        "999k",
-        "1M",
-        "1G",
-    ]
-    assert [plan_report._percent(v) for v in (0.0123, 0.18, 0.994, 0.996, 7.284)] == [
-        "1.2 %",
-        "18 %",
-        "99 %",
-        "100 %",
-        "728 %",
-    ]
 
 
 BAD_ARGUMENTS = {

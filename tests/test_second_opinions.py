@@ -1,7 +1,7 @@
 """FA, FFA and their moments, law and cost as other people's packages compute them.
 
 gx2, partial fractions by mpmath and quad stand beside the exact law in tests/test_law.py; 50-digit
-values beside the losses in tests/test_precision.py and tests/test_torch_losses_precision.py.
+values beside the losses in tests/test_extended.py and tests/test_torch_losses_precision.py.
 
 PyLops and curvlinops draw from the global generators: here they are handed the tests' own draws.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import pylops
 import pytest
 import torch
+from problems import MIXED
 from torch.utils.flop_counter import FlopCounterMode
 
 import faqd_math as fm
@@ -188,7 +189,6 @@ def test_hutchpp_has_the_mean_fa_but_no_less_variance_on_a_flat_spectrum(monkeyp
 
 # Largest error in probability of the moment-matching approximations on a gap of r = 5 unequal
 # eigenvalues: three moments are right, so it falls about as 1/k. Measured, then rounded up.
-MIXED = np.array([3.0, -2.0, 1.0, 0.3, -0.1])
 ACCURACY = {"hbe": {1: 6e-2, 4: 5e-3, 15: 1e-3, 60: 1e-4}, "wf": {1: 2e-2, 4: 4e-3, 15: 1e-3}}
 FACTORS = np.array([0.1, 0.3, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0])
 
