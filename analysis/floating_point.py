@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
@@ -57,8 +58,8 @@ class _Problem:
     student: Tensor
     teacher: Tensor
     probes: Tensor
-    fa: extended.DoubleDouble
-    ffa: extended.DoubleDouble
+    fa: Decimal
+    ffa: Decimal
 
     @property
     def unit_roundoff(self) -> float:
@@ -71,7 +72,7 @@ class _Problem:
 
     @property
     def mu(self) -> float:
-        return float(self.fa.high) * self.student[0].numel() ** 2
+        return float(self.fa) * self.student[0].numel() ** 2
 
     @property
     def size(self) -> float:
@@ -82,7 +83,7 @@ class _Problem:
     @property
     def amplification(self) -> float:
         """‖Z‖_F/‖AZ‖_F."""
-        images = np.sqrt(float(self.ffa.high) * self.probes.shape[1]) * len(self.probes)
+        images = np.sqrt(float(self.ffa) * self.probes.shape[1]) * len(self.probes)
         return float(self.probes.norm()) / float(images)
 
 

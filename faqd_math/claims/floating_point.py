@@ -1,4 +1,4 @@
-"""Claims on rounding: measured errors of every path against 31 digits, and their bounds (§5)."""
+"""Claims on rounding: measured errors of every path against 40 digits, and their bounds (§5)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Pair:
         yield self.student.astype(np.float32), self.teacher.astype(np.float32), 2.0**-24
 
 
-Bound = Callable[[_Pair, float, float], float]
+_PairBound = Callable[[_Pair, float, float], float]
 
 
 def _direct_bound(pair: _Pair, mu: float, v: float) -> float:
@@ -71,12 +71,12 @@ def _spectrum_bound(pair: _Pair, mu: float, v: float) -> float:
     return rounding.spectrum_error(pair.n, pair.channels, mu, input_roundoff=v)
 
 
-def _exact_path(case: Case, sampling: Sampling, *, method: Method, bound: Bound) -> Evidence:
+def _exact_path(case: Case, sampling: Sampling, *, method: Method, bound: _PairBound) -> Evidence:
     """Error of one exact path, from float64 maps and from the same maps rounded to float32."""
     found = []
     for pair in _pairs(case, sampling, _FEW_GAPS):
         exact = extended.fa_loss(pair.student, pair.teacher)
-        mu = float(exact.high) * pair.n**2
+        mu = float(exact) * pair.n**2
         slack = _extended_error(pair.size / mu)
         for student, teacher, v in pair.roundings():
             error = extended.relative_error(fa_loss(student, teacher, method=method), exact)
@@ -90,7 +90,7 @@ def _fast_path(case: Case, sampling: Sampling) -> Evidence:
     for pair in _pairs(case, sampling, _FEW_GAPS):
         probes = sample_probes(pair.n, sampling.k, rng=sampling.rng)
         exact = extended.ffa_loss(pair.student, pair.teacher, probes)
-        images = np.sqrt(float(exact.high) * sampling.k) * pair.n
+        images = np.sqrt(float(exact) * sampling.k) * pair.n
         amplification = float(np.linalg.norm(probes)) / images
         slack = _extended_error(pair.n * amplification)
         for student, teacher, v in pair.roundings():
@@ -106,7 +106,7 @@ def _public(case: Case, sampling: Sampling) -> Evidence:
     for pair in _pairs(case, sampling, _ALL_GAPS):
         exact = extended.fa_loss(pair.student, pair.teacher)
         error = extended.relative_error(fa_loss(pair.student, pair.teacher), exact)
-        mu = float(exact.high) * pair.n**2
+        mu = float(exact) * pair.n**2
         bound = rounding.public_error(pair.n, pair.channels, mu, pair.size)
         slack = _extended_error(pair.size / mu)
         # The case's own gap may be below 1e-8, where only the bound is claimed.
@@ -124,7 +124,7 @@ def _pairs(case: Case, sampling: Sampling, gaps: Sequence[float]) -> Iterator[_P
     for gap in gaps:
         noise = np.abs(student).max(axis=0) * sampling.rng.standard_normal(student.shape)
         pair = _Pair(student, student + gap * noise)
-        # Where all pixels are parallel, cosines change by gap² only: below what 31 digits resolve.
+        # Where all pixels are parallel, cosines change by gap² only: below what 40 digits resolve.
         if fa_loss(student, pair.teacher, method="spectrum") * pair.n**2 >= _SMALLEST * pair.size:
             yield pair
 
