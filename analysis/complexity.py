@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import faqd_math as fm
 from analysis import results
 from analysis.power_law import Array, Exponent, fit_exponent
-from faqd_math.cost import Path as LossPath
+from faqd_math.cost import LossPath
 from faqd_train.losses import affinity as losses
 
 Quantity = Literal["multiply-adds", "seconds", "bytes"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import faqd_math as fm
 from faqd_math.theory import bounds, law, moments
-from faqd_math.theory.planning import Shape, plan, plan_features, typical_error, worst
+from faqd_math.theory.planning import MapSizes, plan, plan_features, typical_error, worst
 
 spectra = st.lists(st.floats(0.01, 100) | st.floats(-100, -0.01), min_size=1, max_size=6).map(
     np.array
@@ -79,7 +79,7 @@ def test_a_plan_of_maps_is_the_plan_of_their_spectrum_with_p8():
     spectrum = fm.gap_spectrum(student, teacher[:3])
     squared = moments.gradient_noise(student, teacher[:3], 7)
     reference = moments.gradient_squared_norm(student, teacher[:3])
-    assert made.shape == Shape(30, 4, 3)
+    assert made.shape == MapSizes(30, 4, 3)
     assert made.gradient_noise == pytest.approx((squared / reference) ** 0.5, rel=1e-14)
     assert replace(made, gradient_noise=None, shape=None) == plan(spectrum, k=7)
 

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from faqd_math import cli
+from faqd_math import cli, cost
 from faqd_math.claims import Case, Sampling
 from faqd_math.claims.standard_cases import standard_pairs
 from faqd_math.claims.tails import bound_claim
 from faqd_math.reports.figures import tails
 from faqd_math.reports.plan import advice, plan_record
 from faqd_math.theory import bounds
-from faqd_math.theory.planning import Shape, plan, plan_features, worst
+from faqd_math.theory.planning import MapSizes, plan, plan_features, worst
 
 #: A plan by whether its gap is known.
 PLANS = {True: plan(np.ones(9)), False: plan()}
 
-shapes = st.builds(Shape, st.integers(1, 4096), st.integers(1, 300), st.integers(1, 300))
+shapes = st.builds(MapSizes, st.integers(1, 4096), st.integers(1, 300), st.integers(1, 300))
 
 
 def run(*arguments):
@@ -83,33 +83,33 @@ def test_advice_names_the_cheapest_exact_path_whenever_it_costs_no_more_than_ffa
     ("made", "expected"),
     [
         (
-            plan(np.ones(9), shape=Shape(16, 512, 512)),
+            plan(np.ones(9), shape=MapSizes(16, 512, 512)),
             "Direct FA, which is exact, costs less than FFA here "
             "(262k against 492k multiply-adds): use it.",
         ),
         (
-            plan(np.ones(9), shape=Shape(1024, 20, 20)),
+            plan(np.ones(9), shape=MapSizes(1024, 20, 20)),
             "Exact Gram costs as much as FFA here (1.23M against 1.23M multiply-adds): use it.",
         ),
         (
-            plan(np.ones(50), shape=Shape(3136, 256, 256), k=20),
+            plan(np.ones(50), shape=MapSizes(3136, 256, 256), k=20),
             "FFA with 20 probes costs 9.6 times less than exact Gram and errs by at most 10 % in "
             "95 % of draws: use it for the value.",
         ),
         (
-            plan(np.ones(9), shape=Shape(3136, 256, 256)),
+            plan(np.ones(9), shape=MapSizes(3136, 256, 256)),
             "FFA with 15 probes costs 12.8 times less than exact Gram but errs by up to 24 % in "
             "95 % of draws; 86 keep to 10 % and cost 2.23 times less.",
         ),
         (
-            plan(shape=Shape(3136, 64, 64)),
+            plan(shape=MapSizes(3136, 64, 64)),
             "FFA with 15 probes costs 3.2 times less than exact Gram but errs by up to 69 % in "
             "95 % of draws at rank 1; for 10 % on any gap use exact Gram, which costs no more "
             "than 1,481 probes.",
         ),
         (
             replace(
-                plan(np.ones(9), shape=Shape(64, 64, 64), delta=0.5, epsilon=0.2),
+                plan(np.ones(9), shape=MapSizes(64, 64, 64), delta=0.5, epsilon=0.2),
                 gradient_noise=1.25,
             ),
             "FFA with 15 probes costs 2.13 times less than direct FA and errs by at most 20 % in "
@@ -137,18 +137,20 @@ def test_the_width_up_to_which_gram_costs_no_more_is_exact(k):
     made = replace(PLANS[True], sufficient_probes=k)
     width = int(re.search(r"up to ([\d,]+) channels", advice(made))[1].replace(",", ""))
     for channels in (c for c in (width, width + 1) if c):
-        shape = Shape(10**9, channels, channels)
-        cheaper = shape.multiply_adds("gram") <= shape.multiply_adds("ffa", k)
+        shape = MapSizes(10**9, channels, channels)
+        cheaper = cost.multiply_adds("gram", *shape) <= cost.multiply_adds("ffa", *shape, k)
         assert cheaper == (channels == width)
 
 
 def test_a_planted_cost_turns_the_advice(monkeypatch):
     """FFA without its factor of 2 looks cheaper than Gram at 16 channels."""
-    made = plan(shape=Shape(1024, 16, 16))
+    made = plan(shape=MapSizes(1024, 16, 16))
     assert advice(made).startswith("Exact Gram")
-    right = Shape.multiply_adds
+    right = cost.multiply_adds
     monkeypatch.setattr(
-        Shape, "multiply_adds", lambda s, path, k=15: right(s, path, k) // (1 + (path == "ffa"))
+        cost,
+        "multiply_adds",
+        lambda path, *sizes, **k: right(path, *sizes, **k) // (1 + (path == "ffa")),
     )
     assert advice(made).startswith("FFA")
 

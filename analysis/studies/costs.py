@@ -8,8 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from analysis.complexity import Sizes, interleaved_seconds, loss_call, peak_bytes
-from faqd_math.cost import Path as LossPath
-from faqd_math.cost import multiply_adds
+from faqd_math.cost import LossPath, multiply_adds
 
 SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 CHANNELS = (16, 64)

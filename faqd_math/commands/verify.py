@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from faqd_math.claims import CLAIMS, Claim, find_claim, verification_subjects, verify
+from faqd_math.claims import CLAIMS, find_claim, verification_subjects, verify
 from faqd_math.claims.feature_files import load_feature_pairs
 from faqd_math.claims.standard_cases import standard_pairs, standard_weights
-from faqd_math.commands.output import require, write_whole
+from faqd_math.commands.output import add_number, progress, require, write_whole
 
 # Without and with --thorough: draws of each estimate, samples of each pair, pixels a side.
 _FAST = {"replications": 2000, "samples": 4, "side": 8}
@@ -43,8 +43,8 @@ def add_verify(commands: Any) -> None:
         type=int,
         help="draws of each estimate that is checked by replication (default: 2000, or 20000)",
     )
-    command.add_argument("--k", type=int, default=15, help="probes (default: %(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="of all probes (default: %(default)s)")
+    add_number(command, "--k", 15, "probes")
+    add_number(command, "--seed", 0, "of all probes")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     command.add_argument(
         "--html", type=Path, metavar="FILE", help="write it as one page with its figures, too"
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         replications=replications,
         k=options.k,
         among=CLAIMS,
-        progress=_progress,
+        progress=partial(progress, description="checking claims"),
     )
     if options.json:
         write_whole(options.json, json.dumps(report_record(report, made), indent=1) + "\n")
@@ -109,12 +109,3 @@ def _command(options: argparse.Namespace, samples: int, replications: int) -> st
     for name, value in {**numbers, "seed": options.seed}.items():
         words += [f"--{name}", str(value)]
     return shlex.join(words)
-
-
-def _progress(claims: Sequence[Claim]) -> Iterable[Claim]:
-    """Show a bar on the error stream, which leaves the report alone."""
-    from rich.console import Console
-    from rich.progress import track
-
-    bar = Console(stderr=True)
-    return track(claims, description="checking claims", console=bar, transient=True)

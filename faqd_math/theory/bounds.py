@@ -223,7 +223,7 @@ def cortinovis_kressner(spectrum: Array, k: int, epsilon: float) -> Sides:
     "B5",
     "Tropp et al., any gap",
     source="Tropp, Yurtsever, Udell & Cevher, SIAM J. Sci. Comput. 41 (2019), §6.4",
-    assumptions="Independent gaussian probes; ε > 0; A ≠ 0, any A. The sides are added.",
+    assumptions="Independent gaussian probes; ε > 0; any A ≠ 0. The sides are added.",
 )
 def tropp(_spectrum: Array, k: int, epsilon: float) -> Sides:
     """B5: upper [(1+ε)e^{−ε}]^{k/2}, lower [(1−ε)e^{ε}]^{k/2}, whatever the spectrum.

@@ -61,7 +61,7 @@ def ffa_loss(student: Any, teacher: Any, probes: Any) -> Decimal:
     """
     with localcontext(Context(prec=_DIGITS)):
         x, y = _unit_pixel_pair(student, teacher)
-        z = _decimals(check_probes(probes, n=x.shape[1], batch=1))
+        z = np.asarray(_decimals(check_probes(probes, n=x.shape[1], batch=1)))
         images = x.T @ (x @ z) - y.T @ (y @ z)
         return Decimal((images**2).sum()) / (z.shape[-1] * x.shape[1] ** 2)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 
-from faqd_math import cost
 from faqd_math._validation import Array, check_count, check_number
 from faqd_math.spectrum import (
     effective_rank,
@@ -25,31 +24,16 @@ _RANK_ONE = np.ones(1)
 _LOG_ERRORS = (-40.0, 40.0)  # e^-40 is lost beside 1; e^40 is beyond any δ of the exact law
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What the cost of a sample depends on: pixels N and the channels of both maps."""
+class MapSizes(NamedTuple):
+    """What the cost of a sample depends on, as `faqd_math.cost` takes it: pixels and channels."""
 
     n: int
     student_channels: int
     teacher_channels: int
 
-    def multiply_adds(self, path: cost.Path, k: int = 15) -> int:
-        """As `faqd_math.cost.multiply_adds`."""
-        return cost.multiply_adds(path, self.n, self.student_channels, self.teacher_channels, k)
-
-    def extra_bytes(self, path: cost.Path, k: int = 15, *, itemsize: int = 4) -> int:
-        """As `faqd_math.cost.extra_bytes`, of float32 by default."""
-        channels = self.student_channels, self.teacher_channels
-        return cost.extra_bytes(path, self.n, *channels, k, itemsize=itemsize)
-
-    @property
-    def cheapest_exact(self) -> cost.Path:
-        """As `faqd_math.cost.cheapest_exact`."""
-        return cost.cheapest_exact(self.n, self.student_channels, self.teacher_channels)
-
 
 @dataclass(frozen=True)
-class Plan:
+class ProbePlan:
     """What FFA needs and risks on one gap, on the worst of several, or on any.
 
     Attributes
@@ -76,7 +60,7 @@ class Plan:
         Relative error that k gaussian probes exceed with probability δ; likewise.
     gradient_noise : float or None
         √(E‖Ĝ − G‖²/‖G‖²) (P8); likewise. None without maps, or where the gradient is 0.
-    shape : Shape or None
+    shape : MapSizes or None
         None where it is unknown.
     """
 
@@ -92,7 +76,7 @@ class Plan:
     failure_probability: float
     error: float
     gradient_noise: float | None = None
-    shape: Shape | None = None
+    shape: MapSizes | None = None
 
 
 def plan(
@@ -101,8 +85,8 @@ def plan(
     epsilon: float = 0.1,
     delta: float = 0.05,
     k: int = 15,
-    shape: Shape | None = None,
-) -> Plan:
+    shape: MapSizes | None = None,
+) -> ProbePlan:
     """Plan FFA for the gap with these eigenvalues, or for any gap.
 
     Parameters
@@ -113,7 +97,7 @@ def plan(
         Relative error, above 0, and failure probability, between 0 and 1.
     k : int
         Probes to judge.
-    shape : Shape, optional
+    shape : MapSizes, optional
         For the cost.
 
     Raises
@@ -138,7 +122,7 @@ def plan(
     asked = {
         name: _asked(bound, eigenvalues, epsilon, delta) for name, bound in bounds.BOUNDS.items()
     }
-    return Plan(
+    return ProbePlan(
         epsilon=epsilon,
         delta=delta,
         k=k,
@@ -156,7 +140,7 @@ def plan(
 
 def plan_features(
     student: Any, teacher: Any, *, epsilon: float = 0.1, delta: float = 0.05, k: int = 15
-) -> Plan:
+) -> ProbePlan:
     """Plan FFA for one sample's feature maps (C, H, W): as `plan`, with gradient noise and shape.
 
     Raises
@@ -182,11 +166,11 @@ def plan_features(
     return replace(
         of_gap,
         gradient_noise=float(np.sqrt(noise / squared_norm)) if squared_norm else None,
-        shape=Shape(height * width, len(student), len(teacher)),
+        shape=MapSizes(height * width, len(student), len(teacher)),
     )
 
 
-def worst(plans: Sequence[Plan]) -> Plan:
+def worst(plans: Sequence[ProbePlan]) -> ProbePlan:
     """Join the plans of one pair's samples into that of the worst, figure by figure.
 
     The smallest ranks, the most probes, the largest error, noise and failure probability, which may
@@ -199,19 +183,17 @@ def worst(plans: Sequence[Plan]) -> Plan:
     (85, 1.0, 2)
     """
     noises = [p.gradient_noise for p in plans if p.gradient_noise is not None]
+    smallest = ("effective_rank", "stable_rank")
+    largest = ("exact_probes", "sufficient_probes", "failure_probability", "error")
     return replace(
         plans[0],
         samples=sum(p.samples for p in plans),
-        effective_rank=min(p.effective_rank for p in plans),
-        stable_rank=min(p.stable_rank for p in plans),
-        exact_probes=max(p.exact_probes for p in plans),
-        sufficient_probes=max(p.sufficient_probes for p in plans),
         bound_probes={
             name: _most([p.bound_probes[name] for p in plans]) for name in plans[0].bound_probes
         },
-        failure_probability=max(p.failure_probability for p in plans),
-        error=max(p.error for p in plans),
         gradient_noise=max(noises, default=None),
+        **{name: min(getattr(p, name) for p in plans) for name in smallest},
+        **{name: max(getattr(p, name) for p in plans) for name in largest},
     )
 
 
@@ -221,12 +203,7 @@ def typical_error(
     """Relative error ε that k probes exceed with probability δ: the 1 − δ quantile of |T − μ|/μ.
 
     By the exact law for gaussian probes, or by a bound of `faqd_math.theory.bounds` passed as
-    ``probability``, which is inverted.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `plan`; and as the bound does, if it does not cover every ε.
+    ``probability``, which is inverted and must cover every ε. Bad input is refused as by `plan`.
 
     Examples
     --------
