@@ -24,7 +24,7 @@ def fa_gradient(
     Parameters
     ----------
     student, teacher : array (C, H, W) or (B, C, H, W)
-        As in `faqd_math.fa_loss`.
+        As in `faqd_math.fa_loss`, which says what is refused.
     order : {2, 1}
         The norm.
     reduction : {"mean", "sum"}
@@ -33,11 +33,6 @@ def fa_gradient(
     Returns
     -------
     array of the student's shape, float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.fa_loss`.
 
     Examples
     --------
@@ -70,11 +65,6 @@ def ffa_gradient(
     through the normalisation as in `fa_gradient`. O(NkC): no N×N matrix.
 
     Parameters are those of `fa_gradient`, and the probes of the loss, (N, k) or (B, N, k).
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.ffa_loss`.
 
     Examples
     --------

@@ -52,7 +52,7 @@ def fa_loss(
     Raises
     ------
     TypeError
-        If a map is no NumPy array or not floating.
+        If a map is not a floating NumPy array.
     ValueError
         If a map has another rank, is empty, NaN or infinite, the batches differ, or an option
         is unknown.
@@ -111,7 +111,7 @@ def ffa_loss(
     student, teacher : array (C, H, W) or (B, C, H, W)
         As in `fa_loss`.
     probes : array (N, k) or (B, N, k)
-        From `sample_probes`, shared by the batch or one matrix a sample.
+        From `sample_probes`, shared by the batch or one matrix per sample.
     order : {2, 1}
         The norm, as above.
     reduction : {"mean", "sum", "none"}

@@ -55,7 +55,7 @@ def project_weights(weights: Any, bits: int, *, channel_axis: int | None = None)
     Raises
     ------
     TypeError
-        If the weights are no floating NumPy array, or bits or channel_axis no integer.
+        If the weights are not a floating NumPy array, or bits or channel_axis not an integer.
     ValueError
         If the weights are empty, NaN or infinite, bits is not in 1 … 8, or they lack the axis.
 
@@ -162,7 +162,7 @@ def quantize_activations(x: Any, bits: int, step: float) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If x is no finite floating NumPy array, bits not in 1 … 8 or step not positive.
+        If x is not a finite floating NumPy array, bits not in 1 … 8 or step not positive.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Eigenvalues of the affinity gap from a (C_s+C_t)-sized problem, and what they tell (§1)."""
+"""Eigenvalues of the affinity gap from a (C_s+C_t)-sized problem, and its ranks (§1)."""
 
 from __future__ import annotations
 
@@ -43,17 +43,12 @@ def gap_spectrum(student: Any, teacher: Any) -> Array:
     Parameters
     ----------
     student, teacher : array (C, H, W) or (B, C, H, W)
-        Feature maps; channels and sizes may differ, the teacher is resized to the student.
+        As in `faqd_math.fa_loss`, which says what is refused.
 
     Returns
     -------
     array (r,) or (B, r), float64
         r = min(N, C_s + C_t) eigenvalues by decreasing magnitude; all others of the N are 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.fa_loss`.
 
     Examples
     --------

@@ -19,9 +19,9 @@ from faqd_math.conformance import (
     check,
     counterexample,
     suite,
-    torch_adapter,
 )
 from faqd_math.conformance.randomness import preserved_global_generators
+from faqd_math.conformance.torch_adapter import TorchAdapter
 from faqd_math.released import losses as released
 
 # Searches this short find every error planted here; the command's default is 100.
@@ -136,7 +136,7 @@ def test_as_released_code_fails_where_it_is_wrong_and_its_counterexamples_run(
         if not finding.holds:
             script = counterexample(finding, f"released_like:{name}")
             with (
-                preserved_global_generators(torch_adapter),
+                preserved_global_generators(TorchAdapter()),
                 pytest.raises(AssertionError) as caught,
             ):
                 exec(script, {})

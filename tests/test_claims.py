@@ -50,7 +50,7 @@ def check(claim_id, given, seed=1):
 
 @pytest.mark.parametrize("claim_id", [claim.id for claim in claims.CLAIMS])
 def test_every_claim_holds_on_the_standard_subjects(claim_id, standard):
-    """At a false-alarm rate of 1e-6 a claim."""
+    """At a false-alarm rate of 1e-6 for each claim."""
     for name, evidence in check(claim_id, standard).items():
         assert evidence.holds, (name, evidence)
         assert evidence.p_value is None or evidence.p_value > FALSE_ALARM

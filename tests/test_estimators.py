@@ -61,7 +61,7 @@ def test_draws_are_distinct_pixels(n, data, rng):
 
 
 def test_every_pixel_is_drawn_equally_often():
-    """20,000 draws of 3 of 7; each share within 5 σ, 6e-7 a pixel."""
+    """20,000 draws of 3 of 7; each share within 5 σ, 6e-7 for each pixel."""
     pixels = estimators.sample_pixels(7, 3, rng=np.random.default_rng(0), batch=20_000)
     shares = np.bincount(pixels.ravel(), minlength=7) / 20_000
     assert np.abs(shares - 3 / 7).max() < 5 * np.sqrt(3 / 7 * 4 / 7 / 20_000)

@@ -251,9 +251,9 @@ BAD_ARGUMENTS = {
     "epsilon and delta are so small": ["--epsilon", "3.5e-8"],
     "spectrum holds no eigenvalue other than 0": ["--eigenvalues=0,0"],
     "spectrum holds 1 entries that are NaN": ["--eigenvalues=1,nan"],
-    "--eigenvalues holds 'x', which is no number": ["--eigenvalues=1,x"],
-    "none.npz is no file": ["--features", "none.npz"],
-    "none.txt is no file": ["--spectrum", "none.txt"],
+    "--eigenvalues holds 'x', which is not a number": ["--eigenvalues=1,x"],
+    "none.npz is not a file": ["--features", "none.npz"],
+    "none.txt is not a file": ["--spectrum", "none.txt"],
     "--spectrum and --eigenvalues are given": ["--spectrum", "a", "--eigenvalues", "1"],
     "--features and --spectrum are given": ["--features", "a", "--spectrum", "b"],
     "--shape is of no use here": ["--features", "a", "--shape", "1,2,3"],
@@ -278,7 +278,7 @@ def test_bad_requests_are_refused_in_one_sentence(message, capsys, tmp_path, mon
 
 BAD_FILES = {
     "empty.txt": (b"", "spectrum holds no eigenvalue other than 0"),
-    "words.txt": (b"3 four", "holds 'four', which is no number"),
+    "words.txt": (b"3 four", "holds 'four', which is not a number"),
     "binary.txt": (b"\xff\xfe\x00", "cannot be read"),
     "text.npy": (b"3 4", "cannot be read"),
     "nothing.npy": (b"", "cannot be read"),

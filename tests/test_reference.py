@@ -142,14 +142,14 @@ def test_reductions_combine_the_samples(data, pair, reduction):
     combine = {"mean": np.mean, "sum": np.sum}[reduction]
     for loss in (fm.fa_loss, lambda *p, **o: fm.ffa_loss(*p, probes, **o)):
         each = loss(*pair, reduction="none")
-        # One rounding a sample.
+        # One rounding per sample.
         assert loss(*pair, reduction=reduction) == pytest.approx(combine(each), rel=1e-14)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
 def test_norms_neither_overflow_nor_underflow(scale):
     student, teacher = np.random.default_rng(3).standard_normal((2, 4, 3, 3))
-    # Scaling by a number that is no power of two rounds each entry once: cosines move by 4u.
+    # Scaling by a number that is not a power of two rounds each entry once: cosines move by 4u.
     assert_close(
         fm.fa_loss(scale * student, teacher),
         fm.fa_loss(student, teacher),

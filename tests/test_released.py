@@ -22,7 +22,7 @@ CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def naive_gaps(student, teacher, offset):
-    """One gap A a sample, entry by entry."""
+    """One gap A for each sample, entry by entry."""
     student, teacher = batched(student), batched(teacher)
     height, width = student.shape[2:]
     gaps = []

@@ -218,7 +218,7 @@ def torch_loss(path, n, cs, ct, k, *, with_gradient):
 @pytest.mark.parametrize("sizes", [(64, 3, 5, 4), (100, 8, 2, 15), (25, 16, 16, 1)])
 @pytest.mark.parametrize("path", ["direct", "ffa", "gram"])
 def test_torch_counts_the_multiply_adds_that_are_stated(path, sizes):
-    """No tolerance. Sums and squares of entries are no products of matrices, and uncounted."""
+    """No tolerance. Sums and squares of entries are not products of matrices, and uncounted."""
     stated = fm.cost.multiply_adds(path, *sizes)
     assert products(torch_loss(path, *sizes, with_gradient=False)) == BATCH * stated
     loss = torch_loss(path, *sizes, with_gradient=True)

@@ -147,7 +147,7 @@ def bad_file(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("nothing", "is no file; an .npz file of captured feature maps is accepted"),
+        ("nothing", "is not a file; an .npz file of captured feature maps is accepted"),
         ("text", "cannot be read .*; an .npz file of plain numeric arrays is accepted"),
         ("empty", "cannot be read"),
         ("an array", "cannot be read"),

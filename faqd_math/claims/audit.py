@@ -1,4 +1,4 @@
-"""The audit of FAQD's released losses: each claim holds where the defect is as told (R1, R4–R6)."""
+"""The audit of FAQD's released losses: a claim holds where its defect is there (R1, R4–R6)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Verdict:
     names : tuple of str
         The subjects.
     evidence : tuple of Evidence
-        One a subject.
+        One for each subject.
     refused : tuple of bool
         Whether the claim fails there, after Holm's correction where the check is by replication.
     """

@@ -133,7 +133,7 @@ def _read_spectrum(path: Path) -> Array:
     """Read eigenvalues from a .npy file, or from text with blanks or commas between them."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is no file; eigenvalues in a .npy file or in text are accepted: check the "
+            f"{path} is not a file; eigenvalues in a .npy file or in text are accepted: check the "
             f"path, or write them there."
         )
     try:
@@ -157,6 +157,6 @@ def _number(word: str, name: str) -> float:
         return float(word)
     except ValueError as error:
         raise ValueError(
-            f"{name} holds {word!r}, which is no number; eigenvalues with blanks or commas "
+            f"{name} holds {word!r}, which is not a number; eigenvalues with blanks or commas "
             f"between them are accepted: remove all else."
         ) from error

@@ -16,7 +16,7 @@ from faqd_math.claims.feature_files import load_feature_pairs
 from faqd_math.claims.standard_cases import standard_pairs, standard_weights
 from faqd_math.commands.output import add_number, progress, require, write_whole
 
-# Without and with --thorough: draws of each estimate, samples of each pair, pixels a side.
+# Without and with --thorough: draws of each estimate, samples of each pair, pixels per side.
 _FAST = {"replications": 2000, "samples": 4, "side": 8}
 _THOROUGH = {"replications": 20_000, "samples": 16, "side": 14}
 

@@ -24,7 +24,7 @@ Progress = Callable[[Sequence[Property]], Iterable[Property]]
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of checking one property.
+    """The result of checking one property.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ def check(
     conventions : Conventions
         What it takes and returns.
     examples : int
-        Maps that Hypothesis draws for each search, two searches a property.
+        Maps that Hypothesis draws for each search, two searches for each property.
     replications : int
         Calls over which means and variances are taken, at least 100. A true property fails by
         chance with probability 1e-6; a bias of `detectable_bias` is found.
@@ -79,7 +79,7 @@ def check(
 
     Returns
     -------
-    list of Finding, one a property
+    list of Finding, one for each property
 
     Raises
     ------

@@ -15,7 +15,7 @@ from faqd_math.reports.provenance import Provenance
 
 
 def verdict_table(report: Report, *, title: str | None = None) -> Table:
-    """Lay out one row a claim: its statement, what was measured and claimed, and the verdict.
+    """Lay out one row for each claim: statement, measured and claimed value, verdict.
 
     Measured and claimed are those of the subject that strains the claim most, named in the
     statement's second line. Fits 80 columns.

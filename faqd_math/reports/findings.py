@@ -12,7 +12,7 @@ from faqd_math.conformance.run import Finding, detectable_bias
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """Lay out one row a property. Fits 80 columns."""
+    """Lay out one row for each property. Fits 80 columns."""
     table = Table(pad_edge=False, box=box.SIMPLE_HEAD)
     table.add_column("id", no_wrap=True)
     table.add_column("property", no_wrap=True)

@@ -21,7 +21,7 @@ _BESIDE_LABELS = 44  # characters that 80 columns leave for figures
 
 
 def plan_tables(plans: Mapping[str, ProbePlan]) -> Iterator[Table]:
-    """Lay out one column a plan, up to four to a table: what FFA needs, risks and costs.
+    """Lay out one column for each plan, up to four to a table: what FFA needs, risks and costs.
 
     All plans are for the same ε, δ and k. Fits 80 columns.
     """

@@ -40,7 +40,7 @@ def value_is_repeatable(loss: Loss, *inputs: Array) -> None:
 
 
 def value_is_finite(loss: Loss, student: Array, teacher: Array) -> None:
-    """R4: the value is no NaN and not infinite."""
+    """R4: the value is finite."""
     came = loss(student, teacher)
     if not np.isfinite(came).all():
         raise AssertionError(f"R4: {came}, where a finite value is expected.")

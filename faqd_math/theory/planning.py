@@ -103,8 +103,8 @@ def plan(
     Raises
     ------
     TypeError, ValueError
-        If the spectrum is no finite floating vector or holds no eigenvalue other than 0, epsilon,
-        delta or k is out of range, or the exact law needs more than about 2⁵³ probes.
+        If the spectrum is not a finite floating vector or holds no eigenvalue other than 0, if
+        epsilon, delta or k is out of range, or the exact law needs more than about 2⁵³ probes.
 
     Examples
     --------
@@ -143,10 +143,8 @@ def plan_features(
 ) -> ProbePlan:
     """Plan FFA for one sample's feature maps (C, H, W): as `plan`, with gradient noise and shape.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As `plan` and `faqd_math.fa_loss`; and if the affinities differ by no more than rounding.
+    Bad input is refused as there and by `faqd_math.fa_loss`; so are maps whose affinities differ by
+    no more than rounding (ValueError).
 
     Examples
     --------
