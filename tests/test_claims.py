@@ -278,18 +278,20 @@ def test_wide_maps_whose_probabilities_underflow_pass(claim_id):
     assert check(claim_id, [case])[case.name].holds
 
 
-def test_verify_refuses_bad_requests(standard):
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="replications is 10; an integer of at least 100"):
-        claims.verify(claims.CLAIMS, standard, rng=rng, replications=10)
-    with pytest.raises(ValueError, match="false_alarm is 2; a finite number above 0 and below 1"):
-        claims.verify(claims.CLAIMS, standard, rng=rng, false_alarm=2)
-    with pytest.raises(ValueError, match="k is 2; an integer of at least 5"):
-        claims.verify(claims.CLAIMS, standard, rng=rng, k=2)
-    with pytest.raises(TypeError, match="rng is a int"):
-        claims.verify(claims.CLAIMS, standard, rng=0)
-    with pytest.raises(ValueError, match="I1 has no subject; at least one Case is accepted"):
-        claims.verify(claims.CLAIMS, [claims.Standalone()], rng=rng)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"replications": 10}, "replications is 10; an integer of at least 100"),
+        ({"false_alarm": 2}, "false_alarm is 2; a finite number above 0 and below 1"),
+        ({"k": 2}, "k is 2; an integer of at least 5"),
+        ({"rng": 0}, "rng is a int"),
+        ({"subjects": [claims.Standalone()]}, "I1 has no subject; at least one Case is accepted"),
+    ],
+)
+def test_verify_refuses_bad_requests(options, message, standard):
+    request = {"subjects": standard, "rng": np.random.default_rng(0)} | options
+    with pytest.raises((TypeError, ValueError), match=message):
+        claims.verify(claims.CLAIMS, **request)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import faqd_math as fm
 from faqd_math import losses
 from faqd_math.theory import extended, rounding
+from faqd_math.theory.rounding import Setting
 
 DIGITS = 60
 
@@ -63,19 +64,18 @@ def test_relative_error_sees_less_than_one_rounding():
 
 
 def test_bounds_are_infinite_where_the_model_gives_none():
-    assert rounding.direct_error(64, (8, 8), 1.0, unit_roundoff=2.0**-8) == np.inf
-    assert rounding.direct_error(64, (8, 8), 1.0, unit_roundoff=2.0**-24) < 1
+    assert rounding.direct_error(Setting(64, (8, 8), 2.0**-8), 1.0) == np.inf
+    assert rounding.direct_error(Setting(64, (8, 8), 2.0**-24), 1.0) < 1
 
 
 def test_bound_of_the_public_function_is_that_of_the_path_taken():
-    n, channels, size = 64, (8, 8), 1000.0
+    at, size = Setting(64, (8, 8)), 1000.0
     threshold = losses.CANCELLATION * size
-    spectrum, gram = (
-        rounding.public_error(n, channels, factor * threshold, size) for factor in (0.9, 1.1)
-    )
-    assert spectrum == rounding.spectrum_error(n, channels, 0.9 * threshold)
-    assert gram == rounding.gram_error(n, channels, 1.1 * threshold, size)
-    assert rounding.public_error(9, channels, 1.0, 20.0) == rounding.direct_error(9, channels, 1.0)
+    spectrum, gram = (rounding.public_error(at, factor * threshold, size) for factor in (0.9, 1.1))
+    assert spectrum == rounding.spectrum_error(at, 0.9 * threshold)
+    assert gram == rounding.gram_error(at, 1.1 * threshold, size)
+    few = Setting(9, (8, 8))
+    assert rounding.public_error(few, 1.0, 20.0) == rounding.direct_error(few, 1.0)
 
 
 def test_gram_loses_what_the_public_path_keeps():
@@ -99,7 +99,7 @@ def test_bounds_are_within_a_factor_100_of_errors_that_conspire(path):
         student = np.broadcast_to(pixel, (3, 3, 3))
         value = fm.fa_loss(student, np.zeros_like(student), method=path)
         errors.append(extended.relative_error(value, Decimal(1)))
-    assert 1e-2 <= max(errors) / bound(9, (3, 3), 81.0) <= 1
+    assert 1e-2 <= max(errors) / bound(Setting(9, (3, 3)), 81.0) <= 1
 
 
 def test_rounding_of_the_input_moves_the_value_by_the_bound_at_most_and_a_tenth_at_least():
@@ -111,5 +111,5 @@ def test_rounding_of_the_input_moves_the_value_by_the_bound_at_most_and_a_tenth_
     exact = extended.fa_loss(student, teacher)
     moved = extended.fa_loss(student * (1 + v * signs), teacher)
     error = extended.relative_error(float(moved), exact)
-    bound = rounding.direct_error(2, (2, 2), float(exact) * 4, input_roundoff=v)
+    bound = rounding.direct_error(Setting(2, (2, 2), input_roundoff=v), float(exact) * 4)
     assert bound / 10 <= error <= bound

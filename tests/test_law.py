@@ -1,4 +1,4 @@
-"""The exact law against closed forms, Imhof's integral, the gx2 package, and draws.
+"""The exact law against closed forms and the gx2 package; draws are the claim LAW.
 
 A check takes the tail function, (spectrum, k, value, tail) -> probability, or the whole
 failure probability, so that planted errors can be handed to it.
@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import MIXED, ZERO_GAPS
-from scipy import integrate, stats
+from scipy import stats
 
-from faqd_math.testing import assert_mean
 from faqd_math.theory import law
 from faqd_math.theory import weighted_chi_squared as contour
 
@@ -47,20 +46,6 @@ def hypoexponential(squares, x, tail):
             survival = mpmath.exp(-mpmath.mpf(x) / (2 * wj))
             total += factor * (survival if tail == "upper" else 1 - survival)
         return float(total)
-
-
-def imhof(spectrum, k, value):
-    """P(T > value) by Imhof's integral on the real line."""
-    w, x = spectrum**2, k * value
-
-    def integrand(u):
-        theta = 0.5 * k * np.arctan(w * u).sum() - 0.5 * x * u
-        return np.sin(theta) / (u * np.exp(0.25 * k * np.log1p((w * u) ** 2).sum()))
-
-    # Beyond u the integrand is below u^(-kr/2)/∏w^(k/2): this end leaves less than 1e-13.
-    end = (1e13 / np.prod(w) ** (k / 2)) ** (2 / (k * len(w)))
-    value, _ = integrate.quad(integrand, 0, end, epsabs=1e-12, epsrel=0, limit=2000)
-    return 0.5 + value / np.pi
 
 
 def test_equal_eigenvalues_give_chi_squared():
@@ -105,15 +90,6 @@ def test_one_large_eigenvalue_above_many_small_ones():
             np.testing.assert_allclose(p, hypoexponential(squares, x, tail), rtol=RTOL)
 
 
-@pytest.mark.parametrize("k", [2, 3, 5, 15])
-def test_imhofs_integral_agrees(k):
-    mean = (MIXED**2).sum()
-    for factor in (0.3, 0.9, 1.0, 1.5, 2.5):
-        p = law.tail_probability(MIXED, k, factor * mean)
-        # quad's and the truncation's absolute errors
-        np.testing.assert_allclose(p, imhof(MIXED, k, factor * mean), rtol=0, atol=1e-10)
-
-
 @pytest.mark.parametrize("k", [1, 4, 15])
 def test_the_gx2_package_agrees(k):
     # By Ruben's series, which converges for eigenvalues of one order of magnitude.
@@ -124,15 +100,6 @@ def test_the_gx2_package_agrees(k):
         second = gx2.cdf(k * value, spectrum**2, degrees, zeros, 0, 0, method="ruben")
         p = law.tail_probability(spectrum, k, value, tail="lower")
         np.testing.assert_allclose(p, np.squeeze(second), rtol=1e-10)
-
-
-def test_draws_fail_as_often_as_the_law_says():
-    rng = np.random.default_rng(7)
-    k, mean = 4, (MIXED**2).sum()
-    values = (rng.chisquare(k, (50_000, len(MIXED))) * MIXED**2).sum(axis=1) / k
-    for epsilon in (0.1, 0.5, 1.5):
-        misses = np.abs(values - mean) >= epsilon * mean
-        assert_mean(misses.astype(float), law.failure_probability(MIXED, k, epsilon))
 
 
 @pytest.mark.parametrize("k", [10**6, 10**8, 10**10])

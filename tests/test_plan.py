@@ -64,15 +64,6 @@ def test_the_typical_error_is_exceeded_with_probability_delta(spectrum, k, delta
         assert typical_error(spectrum, k, delta, probability=bounds.chernoff) >= error
 
 
-def test_the_typical_error_is_that_of_drawn_probes():
-    """10,000 draws: |rate − δ| above 4.9 standard deviations once in a million."""
-    rng, spectrum, k = np.random.default_rng(0), np.array([3.0, -1.0, 0.5]), 15
-    draws = rng.standard_normal((10_000, k, 3))
-    errors = np.abs((spectrum**2 * draws**2).sum(axis=2).mean(axis=1) / (spectrum**2).sum() - 1)
-    rate = np.mean(errors > typical_error(spectrum, k, 0.05))
-    assert abs(rate - 0.05) < 4.9 * np.sqrt(0.05 * 0.95 / 10_000)
-
-
 def test_a_plan_of_maps_is_the_plan_of_their_spectrum_with_p8():
     student, teacher = np.random.default_rng(0).standard_normal((2, 4, 5, 6))
     made = plan_features(student, teacher[:3], k=7)
