@@ -22,10 +22,8 @@ from faqd_math.testing.properties import assert_at_most, assert_close, loss_tole
 from faqd_math.testing.replication import assert_mean
 from faqd_math.theory.moments import variance
 
-Loss = Callable[..., Any]
 
-
-def inputs_are_left(loss: Loss, *inputs: Array) -> None:
+def inputs_are_left(loss: Callable[..., Any], *inputs: Array) -> None:
     """Assert that the call does not write into its arguments."""
     before = [array.copy() for array in inputs]
     loss(*inputs)
@@ -33,20 +31,20 @@ def inputs_are_left(loss: Loss, *inputs: Array) -> None:
         assert_close(new, old, 0.0, f"argument {position} after the call")
 
 
-def value_is_repeatable(loss: Loss, *inputs: Array) -> None:
+def value_is_repeatable(loss: Callable[..., Any], *inputs: Array) -> None:
     """Equal arguments give equal values, to the last bit."""
     first, second = (loss(*(array.copy() for array in inputs)) for _ in range(2))
     assert_close(second, first, 0.0, "the same call, made again")
 
 
-def value_is_finite(loss: Loss, student: Array, teacher: Array) -> None:
+def value_is_finite(loss: Callable[..., Any], student: Array, teacher: Array) -> None:
     """R4: the value is finite."""
     came = loss(student, teacher)
     if not np.isfinite(came).all():
         raise AssertionError(f"R4: {came}, where a finite value is expected.")
 
 
-def probes_are_fresh(loss: Loss, student: Array, teacher: Array) -> None:
+def probes_are_fresh(loss: Callable[..., Any], student: Array, teacher: Array) -> None:
     """R2: a loss that draws its own probes draws others at each call, so no value repeats."""
     values = [float(loss(student, teacher)) for _ in range(5)]
     if len(set(values)) < len(values):
@@ -56,7 +54,7 @@ def probes_are_fresh(loss: Loss, student: Array, teacher: Array) -> None:
 
 
 def mean_is_fa(
-    loss: Loss,
+    loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     *,
@@ -75,7 +73,7 @@ def mean_is_fa(
 
 
 def mean_over_probes_is_fa(
-    fast_loss: Loss,
+    fast_loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     rng: np.random.Generator,
@@ -93,7 +91,7 @@ def mean_over_probes_is_fa(
 
 
 def means_agree(
-    loss: Loss,
+    loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     same_student: Array,
@@ -113,7 +111,7 @@ def means_agree(
 
 
 def batch_mean_is_reduced(
-    loss: Loss,
+    loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     *,
@@ -141,7 +139,7 @@ def batch_mean_is_reduced(
 
 
 def variance_is_that_of_probes(
-    loss: Loss,
+    loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     *,
