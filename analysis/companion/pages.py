@@ -11,7 +11,7 @@ from analysis.records.store import Record, Records
 from analysis.rendering.product import Product
 from analysis.rendering.tables import NOT_RUN
 from faqd_math.claims import Claim
-from faqd_math.scripts import split_scripts
+from faqd_math.reports.scripts import split_scripts
 
 GROUPS: Mapping[str, str] = {
     "I": "Identities",

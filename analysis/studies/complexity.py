@@ -24,7 +24,7 @@ from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
 from analysis.studies.power_law import Exponent, fit_exponent
 from analysis.studies.study import Study
-from faqd_math.cost import Path as LossPath
+from faqd_math.cost import LossPath
 from faqd_train.losses import affinity as losses
 
 Quantity = Literal["multiply-adds", "seconds", "bytes"]

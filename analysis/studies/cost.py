@@ -14,8 +14,7 @@ from analysis.rendering.product import Product, Result
 from analysis.rendering.tables import Row
 from analysis.studies.complexity import Sizes, interleaved_seconds, loss_call, peak_bytes
 from analysis.studies.study import Study
-from faqd_math.cost import Path as LossPath
-from faqd_math.cost import multiply_adds
+from faqd_math.cost import LossPath, multiply_adds
 
 SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 CHANNELS = (16, 64)

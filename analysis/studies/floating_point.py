@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
@@ -61,21 +62,18 @@ class _Problem:
     student: Tensor
     teacher: Tensor
     probes: Tensor
-    fa: extended.DoubleDouble
-    ffa: extended.DoubleDouble
+    fa: Decimal
+    ffa: Decimal
 
-    @property
-    def unit_roundoff(self) -> float:
-        return torch.finfo(self.student.dtype).eps / 2
-
-    @property
-    def shape(self) -> tuple[int, tuple[int, int]]:
-        """N and (C_s, C_t)."""
-        return self.student[0].numel(), (len(self.student), len(self.teacher))
+    def setting(self, unit_roundoff: float | None = None) -> rounding.Setting:
+        """Sizes, and the unit roundoff of the computation: by default that of the maps' dtype."""
+        channels = len(self.student), len(self.teacher)
+        u = unit_roundoff or torch.finfo(self.student.dtype).eps / 2
+        return rounding.Setting(self.student[0].numel(), channels, u)
 
     @property
     def mu(self) -> float:
-        return float(self.fa.high) * self.student[0].numel() ** 2
+        return float(self.fa) * self.student[0].numel() ** 2
 
     @property
     def size(self) -> float:
@@ -86,7 +84,7 @@ class _Problem:
     @property
     def amplification(self) -> float:
         """‖Z‖_F/‖AZ‖_F."""
-        images = np.sqrt(float(self.ffa.high) * self.probes.shape[1]) * len(self.probes)
+        images = np.sqrt(float(self.ffa) * self.probes.shape[1]) * len(self.probes)
         return float(self.probes.norm()) / float(images)
 
 
@@ -163,7 +161,7 @@ def _values(problem: _Problem) -> dict[str, Tensor]:
         ),
         "plain ffa": _squared_norm(x.mT @ (x @ z) - y.mT @ (y @ z)) / z.shape[1],
     }
-    if problem.unit_roundoff < 2.0**-20:
+    if problem.setting().unit_roundoff < 2.0**-20:
         r = torch.linalg.qr(torch.cat([x, y]).mT, mode="r").R
         r_student, r_teacher = r.split([len(x), len(y)], dim=1)
         plain["plain spectrum"] = _squared_norm(r_student @ r_student.mT - r_teacher @ r_teacher.mT)
@@ -187,26 +185,22 @@ def _public(bound: Callable[[_Problem], float]) -> Callable[[_Problem], float]:
 
 
 def _direct_bound(p: _Problem, unit_roundoff: float | None = None) -> float:
-    u = unit_roundoff or p.unit_roundoff
-    return rounding.direct_error(*p.shape, p.mu, unit_roundoff=u)
+    return rounding.direct_error(p.setting(unit_roundoff), p.mu)
 
 
 def _ffa_bound(p: _Problem, unit_roundoff: float | None = None) -> float:
-    u = unit_roundoff or p.unit_roundoff
-    return rounding.ffa_error(*p.shape, p.amplification, unit_roundoff=u)
+    return rounding.ffa_error(p.setting(unit_roundoff), p.amplification)
 
 
 _BOUNDS: Mapping[str, Callable[[_Problem], float]] = {
-    "fa_loss": _public(lambda p: rounding.public_error(*p.shape, p.mu, p.size)),
+    "fa_loss": _public(
+        lambda p: rounding.public_error(p.setting(rounding.UNIT_ROUNDOFF), p.mu, p.size)
+    ),
     "fa_loss direct": _public(partial(_direct_bound, unit_roundoff=rounding.UNIT_ROUNDOFF)),
     "ffa_loss": _public(partial(_ffa_bound, unit_roundoff=rounding.UNIT_ROUNDOFF)),
     "plain direct": _direct_bound,
-    "plain gram": lambda p: rounding.gram_error(
-        *p.shape, p.mu, p.size, unit_roundoff=p.unit_roundoff
-    ),
-    "plain spectrum": lambda p: rounding.spectrum_error(
-        *p.shape, p.mu, unit_roundoff=p.unit_roundoff
-    ),
+    "plain gram": lambda p: rounding.gram_error(p.setting(), p.mu, p.size),
+    "plain spectrum": lambda p: rounding.spectrum_error(p.setting(), p.mu),
     "plain ffa": _ffa_bound,
 }
 

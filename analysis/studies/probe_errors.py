@@ -18,7 +18,7 @@ from analysis.studies.probe_errors_figures import (
     tail_rows,
 )
 from analysis.studies.study import Array, Pairs, Study
-from faqd_math.theory.bounds import GAUSSIAN_BOUNDS, Bound
+from faqd_math.theory.bounds import TailProbability, gaussian_bounds
 from faqd_math.theory.planning import typical_error
 
 PROBES = (1, 2, 4, 8, 15, 32, 64)
@@ -31,7 +31,7 @@ EPSILONS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 ASKED = ((0.5, 0.05), (0.3, 0.05), (0.1, 0.05), (0.3, 0.01))
 
 
-BOUNDS: Mapping[str, Bound] = {
+BOUNDS: Mapping[str, TailProbability] = {
     "Chebyshev (B1)": fm.bounds.chebyshev,
     "Cortinovis & Kressner (B4)": fm.bounds.cortinovis_kressner,
     "stable rank (B6)": fm.bounds.stable_rank_tail,
@@ -113,7 +113,8 @@ def _stage(
     student, teacher = students[0], teachers[0]
     spectrum = fm.gap_spectrum(student, teacher)
     draws = relative_errors(student, teacher, TAIL_PROBES, TAIL_DRAWS * replications, rng)
-    laws = {"exact law": fm.law.failure_probability, **GAUSSIAN_BOUNDS}
+    laws: dict[str, TailProbability] = {"exact law": fm.law.failure_probability}
+    laws |= gaussian_bounds()
     return {
         **stage_errors(students, teachers, replications, rng),
         "channels": [len(student), len(teacher)],
@@ -142,7 +143,7 @@ def _needed(spectrum: Array, epsilon: float, delta: float) -> dict[str, Any]:
     """Smallest k for a relative error ε at failure probability δ, by the law and each bound."""
     by_bound = {
         name: fm.bounds.probes_needed(bound, spectrum, epsilon, delta)
-        for name, bound in GAUSSIAN_BOUNDS.items()
+        for name, bound in gaussian_bounds().items()
     }
     exact = fm.law.probes_needed(spectrum, epsilon, delta)
     return {"epsilon": epsilon, "delta": delta, "probes": {"exact law": exact, **by_bound}}
