@@ -19,9 +19,9 @@ from faqd_math.conformance import (
     check,
     counterexample,
     suite,
-    torch_adapter,
 )
 from faqd_math.conformance.randomness import preserved_global_generators
+from faqd_math.conformance.torch_adapter import TorchAdapter
 from faqd_math.released import losses as released
 
 # Searches this short find every error planted here; the command's default is 100.
@@ -67,13 +67,13 @@ RIGHT = {
 
 
 def failing(findings):
-    return {finding.of.id for finding in findings if not finding.holds}
+    return {finding.checked.id for finding in findings if not finding.holds}
 
 
 @pytest.mark.parametrize(("function", "conventions"), RIGHT.values(), ids=RIGHT)
 def test_right_implementations_pass(function, conventions):
     found = check(function, conventions, examples=4, replications=300)
-    assert [(f.of.id, f.message) for f in found if not f.holds] == []
+    assert [(f.checked.id, f.message) for f in found if not f.holds] == []
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_as_released_code_fails_where_it_is_wrong_and_its_counterexamples_run(
         if not finding.holds:
             script = counterexample(finding, f"released_like:{name}")
             with (
-                preserved_global_generators(torch_adapter),
+                preserved_global_generators(TorchAdapter()),
                 pytest.raises(AssertionError) as caught,
             ):
                 exec(script, {})
@@ -170,7 +170,7 @@ def test_a_counterexample_is_small():
     """One dead pixel of one channel shows R4."""
     conventions = ffa(torch=True, order=1, probes="inside")
     found = check(released_like.fast_fa_loss, conventions, **FEW)
-    case = next(finding.case for finding in found if finding.of.id == "R4")
+    case = next(finding.case for finding in found if finding.checked.id == "R4")
     assert {name: maps.shape for name, maps in case.items()} == dict.fromkeys(case, (1, 1, 1))
 
 
@@ -272,7 +272,7 @@ def test_a_loss_that_raises_now_and_then_fails_with_what_it_raised():
             raise RuntimeError("width 1 is not supported")
         return fm.fa_loss(student, teacher)
 
-    found = {f.of.id: f for f in check(of_large_maps, Conventions(), **FEW)}
+    found = {f.checked.id: f for f in check(of_large_maps, Conventions(), **FEW)}
     said = "the call raised RuntimeError: width 1 is not supported"
     assert found["DEF"].message == said
     assert found["DEF"].case["student"].shape == (1, 1, 1)

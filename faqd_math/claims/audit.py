@@ -1,4 +1,4 @@
-"""The audit of FAQD's released losses: each claim holds where the defect is as told (R1, R4–R6)."""
+"""The audit of FAQD's released losses: a claim holds where its defect is there (R1, R4–R6)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from faqd_math._validation import Array
 from faqd_math.claims.audit_training import TRAINING_AUDIT
 from faqd_math.claims.chance import ROUNDING, estimate_is
-from faqd_math.claims.confidence import Estimate, mean_estimate
 from faqd_math.claims.estimates import copies, fresh_probes
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Batch, Case
+from faqd_math.confidence import Estimate, mean_estimate
 from faqd_math.losses import Order, fa_loss, ffa_loss
 from faqd_math.probes import sample_probes
 from faqd_math.released import losses as released
@@ -77,7 +77,10 @@ def _root_bias(batch: Batch, sampling: Sampling) -> Evidence:
     student, teacher = _revived(Case(batch.name, batch.student[0], batch.teacher[0]), sampling)
     case, k = Case(batch.name, student, teacher), sampling.k
     exact = fa_loss(student, teacher)
-    fewer = replace(sampling, replications=sampling.replications // 2)  # two calls each
+    # Two calls each, with random numbers other than those of the pixels revived.
+    fewer = replace(
+        sampling, replications=sampling.replications // 2, stream=(*sampling.stream, "probes")
+    )
     draws = list(fresh_probes(case, fewer))
     square = (
         np.concatenate([ffa_loss(*copies(case, size), z, reduction="none") for size, z in draws])

@@ -46,7 +46,7 @@ def _fitted_probes(_: Standalone, sampling: Sampling) -> Evidence:
 
 
 def _trained(student: Array, teacher: Array, probes: list[Array]) -> Array:
-    """Move free features by Adam (Kingma & Ba 2015) down FFA of order 2, one step a matrix."""
+    """Minimise FFA of order 2 over free features by Adam (Kingma & Ba 2015), a step per matrix."""
     first, second = np.zeros_like(student), np.zeros_like(student)
     for i, z in enumerate(probes, start=1):
         gradient = ffa_gradient(student, teacher, z)
