@@ -11,7 +11,7 @@ import torch
 
 from faqd_train import data
 from faqd_train.config.schema import Config
-from faqd_train.data.hashes import file_sha256
+from faqd_train.files import file_sha256
 from faqd_train.networks.building import build_network
 from faqd_train.networks.foreign_weights import read_state, recognise, take_in
 from faqd_train.runs.folder import RECORD, WEIGHTS, clear_folder, finished_run, lock_folder
