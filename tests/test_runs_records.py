@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import TINY, same_tensors, train
 
-from faqd_train import data, load_run
+from faqd_train import data, files, load_run
 from faqd_train.cli import main
 from faqd_train.runs import record as records
 from faqd_train.runs.load import evaluate
@@ -77,7 +77,7 @@ def test_a_record_describes_the_run(tmp_path, teacher):
     assert first["loss"] == pytest.approx(first["terms"]["kd"] + 0.1 * first["terms"]["fa"])
     assert first["gradient_norm"] > 0
     assert record["data"] == {
-        "train_sha256": data.fingerprint(data.load_images("digits", "train")[:60]),
+        "train_sha256": files.fingerprint(data.load_images("digits", "train")[:60]),
         "train": 60,
         "validation": 300,
     }
@@ -269,7 +269,7 @@ def test_a_failed_write_leaves_the_old_record_and_no_rest(tmp_path, monkeypatch)
     def full(*_paths):
         raise OSError("no space left")
 
-    monkeypatch.setattr(records.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
         records.write_record(path, record | {"new": True})
     assert list(tmp_path.iterdir()) == [path]
@@ -281,15 +281,11 @@ def test_a_record_holds_no_nan(tmp_path):
         records.write_record(tmp_path / "run.json", {"loss": math.nan})
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is no"), ("[]", "schema None")])
+@pytest.mark.parametrize(("text", "message"), [("{", "is not valid JSON"), ("[]", "schema None")])
 def test_a_bad_record_is_refused(tmp_path, text, message):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         records.read_record(tmp_path / "run.json")
-
-
-def test_there_is_no_revision_outside_a_repository(tmp_path):
-    assert records.git_revision(tmp_path) is None
 
 
 def test_command_trains_distills_and_evaluates(tmp_path, capsys):

@@ -20,7 +20,7 @@ from tiny_runs import (
     train,
 )
 
-from faqd_train import run_experiment
+from faqd_train import files, run_experiment
 from faqd_train.cli import INTERRUPTED, main
 from faqd_train.runs import record as records
 from faqd_train.training import checkpoints
@@ -233,7 +233,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_loses_nothing(
         genuine(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(records.os, "fsync", full)
+        patch.setattr(files.os, "fsync", full)
         assert main(command(tmp_path / "run", teacher)) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
