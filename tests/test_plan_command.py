@@ -187,7 +187,7 @@ def test_a_registered_bound_is_planned_for_drawn_and_checked(new_bound, tmp_path
     assert run("--epsilon", 0.6) == 0
     assert re.search(r"B99 twice Chebyshev +–", capsys.readouterr().out)
     with pytest.raises(ValueError, match="the bound B99 is registered already"):
-        bounds.register("B99", "another", source="derived")
+        bounds.register("B99", "another", source="derived")(lambda *_: None)
     case = Case("random[0]", *np.random.default_rng(0).standard_normal((2, 3, 4, 4)))
     sampling = Sampling((0,), replications=100, false_alarm=1e-3, k=5)
     assert bound_claim(new_bound).check(case, sampling).tightness < 0.5

@@ -20,7 +20,7 @@ from faqd_math.released import losses as released
 from faqd_math.theory import moments, order_one
 
 # Probes of one call: what matters is their total, and memory is N times this.
-_PROBES_A_CALL = 100
+_PROBES_PER_CALL = 100
 _ORDERS: tuple[Order, ...] = (1, 2)
 # √N times the ratio of FFA to FA, both of order 1, is about 1; more than this would not be.
 _LARGEST_RATIO = 2.0
@@ -32,12 +32,12 @@ def _other_norm(case: Case, sampling: Sampling) -> Evidence:
     The standard error is P10's.
     """
     student, teacher = _revived(case, sampling)
-    calls = sampling.replications // _PROBES_A_CALL
+    calls = sampling.replications // _PROBES_PER_CALL
     values = [
-        released.ffa_loss(student, teacher, _probes(case.n, _PROBES_A_CALL, sampling), order=1)
+        released.ffa_loss(student, teacher, _probes(case.n, _PROBES_PER_CALL, sampling), order=1)
         for _ in range(calls)
     ]
-    variance = order_one.ffa_variance(student, teacher, calls * _PROBES_A_CALL)
+    variance = order_one.ffa_variance(student, teacher, calls * _PROBES_PER_CALL)
     scale = np.sqrt(case.n) / fa_loss(student, teacher, order=1)
     ratio = Estimate(float(scale * np.mean(values)), float(scale * np.sqrt(variance)))
     expected = float(scale * order_one.ffa_mean(student, teacher))

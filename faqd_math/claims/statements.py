@@ -20,7 +20,7 @@ class Statement:
     Attributes
     ----------
     sentence : str
-        The claim in one sentence, beside which measured and claimed value make sense.
+        The claim in one sentence, which says what the measured and the claimed value are of.
     tex : str
         Its formula, in TeX.
     assumptions : str

@@ -68,29 +68,23 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
-    given = [
-        option
-        for option in ("--features", "--spectrum", "--eigenvalues")
-        if getattr(options, option[2:]) is not None
-    ]
+    names = ("features", "spectrum", "eigenvalues", "shape", "teacher_channels", "samples")
+    has = {name: getattr(options, name) is not None for name in names}
+    given = [f"--{name}" for name in names[:3] if has[name]]
     if len(given) > 1:
         raise ValueError(
             f"{' and '.join(given)} are given; one of them is accepted: choose which gap to plan "
             f"for."
         )
-    pointless = {
-        "--shape": options.shape is not None and options.features is not None,
-        "--teacher-channels": options.teacher_channels is not None and options.shape is None,
-        "--samples": options.samples is not None and options.features is None,
-    }
-    remedies = {
-        "--shape": "it is accepted without --features, which brings its own shapes",
-        "--teacher-channels": "it is accepted together with --shape",
-        "--samples": "it is accepted together with --features",
-    }
-    for option, refused in pointless.items():
-        if refused:
-            raise ValueError(f"{option} is of no use here; {remedies[option]}: leave it out.")
+    for option, pointless, accepted in (
+        ("--shape", has["shape"] and has["features"], "without --features, which has its shapes"),
+        ("--teacher-channels", has["teacher_channels"] and not has["shape"], "with --shape"),
+        ("--samples", has["samples"] and not has["features"], "with --features"),
+    ):
+        if pointless:
+            raise ValueError(
+                f"{option} is of no use here; it is accepted {accepted}: leave it out."
+            )
 
 
 def _plans(options: argparse.Namespace) -> dict[str, ProbePlan]:

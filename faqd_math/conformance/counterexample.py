@@ -1,4 +1,4 @@
-"""A failure as Python to paste: the maps as literals, the call, what came of it."""
+"""A failure as Python to paste: the maps as literals, the call, its result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def counterexample(finding: Finding, target: str) -> str:
     Returns
     -------
     str
-        Python. Its last statement raises AssertionError; the comment after it says what came,
+        Python. Its last statement raises AssertionError; the comment after it says the result,
         what was expected, and by which statement.
     """
     assertion, (module, function) = finding.checked.assertion, target.split(":")

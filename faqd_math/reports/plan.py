@@ -84,21 +84,22 @@ def _sections(plans: list[ProbePlan]) -> dict[str, dict[str, list[str]]]:
 
 def _costs(plans: list[ProbePlan], shapes: list[MapSizes]) -> dict[str, dict[str, list[str]]]:
     k = plans[0].k
-    asked = [p.sufficient_probes for p in plans]
-    adds = {
-        "direct FA": [_si(cost.multiply_adds("direct", *s)) for s in shapes],
-        "exact Gram": [_si(cost.multiply_adds("gram", *s)) for s in shapes],
-        f"FFA with {_probes(k)}": [_si(cost.multiply_adds("ffa", *s, k=k)) for s in shapes],
-        f"FFA for {_percent(plans[0].epsilon)}": [
-            _si(cost.multiply_adds("ffa", *s, k=m)) for s, m in zip(shapes, asked, strict=True)
-        ],
+    paths: dict[str, LossPath] = {
+        "direct FA": "direct",
+        "exact Gram": "gram",
+        f"FFA with {_probes(k)}": "ffa",
     }
+    adds = {
+        label: [_si(cost.multiply_adds(path, *shape, k=k)) for shape in shapes]
+        for label, path in paths.items()
+    }
+    adds[f"FFA for {_percent(plans[0].epsilon)}"] = [
+        _si(cost.multiply_adds("ffa", *shape, k=plan.sufficient_probes))
+        for plan, shape in zip(plans, shapes, strict=True)
+    ]
     memory = {
-        "direct FA": [_si(cost.extra_bytes("direct", *s, itemsize=4)) for s in shapes],
-        "exact Gram": [_si(cost.extra_bytes("gram", *s, itemsize=4)) for s in shapes],
-        f"FFA with {_probes(k)}": [
-            _si(cost.extra_bytes("ffa", *s, k=k, itemsize=4)) for s in shapes
-        ],
+        label: [_si(cost.extra_bytes(path, *shape, k=k, itemsize=4)) for shape in shapes]
+        for label, path in paths.items()
     }
     return {"multiply-adds of a sample": adds, "bytes beside the maps, in float32": memory}
 

@@ -17,128 +17,25 @@ where T = μ. Bad input raises TypeError or ValueError. The probes are gaussian 
 the formulas ρ is the effective rank and r∞ the stable rank. B11, of order 1, is in
 `faqd_math.theory.order_one`.
 
-To add a bound, write its function under `register`, its sentence, formula and proof in
-``faqd_math/claims/texts/tails.toml``, and its known values in ``tests/test_bounds.py``. The claims,
-``faqd-math plan`` and the figures read `BOUNDS`.
+Each is registered in `BOUNDS`; `faqd_math.theory.bound_registry` says how to add one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 
-from faqd_math._validation import Array, check_choice, check_count, check_number, check_spectrum
-from faqd_math.probes import ProbeLaw
+from faqd_math._validation import Array
 from faqd_math.spectrum import effective_rank, relative_squares, stable_rank
-from faqd_math.theory.law import Tail, smallest_k
-
-
-class TailProbability(Protocol):
-    """A failure probability or a bound on it, with the signature of this module's functions."""
-
-    def __call__(self, spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
-        """Return the probability, or the bound."""
-
-
-class Sides(NamedTuple):
-    """Bounds on P(T ≥ (1+ε)μ), on P(T ≤ (1−ε)μ) for ε < 1, and on both: by default the sum."""
-
-    upper: float
-    lower: float
-    both: float | None = None
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A registered bound; it is called like its function.
-
-    Attributes
-    ----------
-    id : str
-        Its id in the mathematics, as "B1".
-    name : str
-        Its name in tables, in at most 26 characters.
-    function : callable
-        The bound, with its arguments checked.
-    source, assumptions : str
-        Where the statement comes from, and what must hold for it.
-    probes : str
-        The law of the probes.
-    epsilon_at_most : float
-        Largest relative error that the statement covers.
-    """
-
-    id: str
-    name: str
-    function: TailProbability
-    source: str
-    assumptions: str
-    probes: ProbeLaw
-    epsilon_at_most: float
-
-    def __call__(self, spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
-        """Bound the probability."""
-        return self.function(spectrum, k, epsilon, tail=tail)
-
-
-#: All registered bounds by id.
-BOUNDS: dict[str, Bound] = {}
-
-
-def gaussian_bounds() -> dict[str, Bound]:
-    """Return the bounds for gaussian probes by id: those to compare with the exact law."""
-    return {name: bound for name, bound in BOUNDS.items() if bound.probes == "gaussian"}
-
-
-def register(
-    bound_id: str,
-    name: str,
-    *,
-    source: str,
-    assumptions: str = "Independent gaussian probes; ε > 0; A ≠ 0. The sides are added.",
-    probes: ProbeLaw = "gaussian",
-    epsilon_at_most: float = np.inf,
-) -> Callable[[Callable[[Array, int, float], Sides]], TailProbability]:
-    """Register the `Sides` of a bound, as a function that checks its arguments, in `BOUNDS`.
-
-    Raises
-    ------
-    ValueError
-        If the id is taken.
-    """
-    if bound_id in BOUNDS:
-        raise ValueError(f"the bound {bound_id} is registered already; choose an id of its own.")
-
-    def decorate(formula: Callable[[Array, int, float], Sides]) -> TailProbability:
-        def bound(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
-            eigenvalues, k = check_spectrum(spectrum), check_count(k, "k")
-            hint = "pass the relative error, such as 0.3"
-            # The limits keep ε² from under- and overflow.
-            epsilon = check_number(epsilon, "epsilon", above=1e-100, below=1e100, hint=hint)
-            check_choice(tail, "tail", ("both", "upper", "lower"))
-            if epsilon > epsilon_at_most:
-                raise ValueError(
-                    f"epsilon is {epsilon}; this statement holds up to {epsilon_at_most:g}: "
-                    f"lower epsilon or choose another bound."
-                )
-            if not eigenvalues.any():
-                return 0.0
-            upper, lower, both = formula(eigenvalues, k, epsilon)
-            lower = lower if epsilon < 1 else 0.0
-            return float({"upper": upper, "lower": lower, "both": both or upper + lower}[tail])
-
-        bound.__name__, bound.__qualname__ = formula.__name__, formula.__qualname__
-        bound.__module__, bound.__doc__ = formula.__module__, formula.__doc__
-        BOUNDS[bound_id] = Bound(
-            bound_id, name, bound, source, assumptions, probes, epsilon_at_most
-        )
-        return bound
-
-    return decorate
+from faqd_math.theory.bound_registry import BOUNDS as BOUNDS
+from faqd_math.theory.bound_registry import Bound as Bound
+from faqd_math.theory.bound_registry import Sides as Sides
+from faqd_math.theory.bound_registry import TailProbability as TailProbability
+from faqd_math.theory.bound_registry import gaussian_bounds as gaussian_bounds
+from faqd_math.theory.bound_registry import register as register
+from faqd_math.theory.law import smallest_k
 
 
 @register(

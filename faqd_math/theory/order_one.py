@@ -9,7 +9,7 @@ batch comes one value per sample, (B,). Bad input raises TypeError or ValueError
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from faqd_math._validation import (
 )
 from faqd_math.features import unit_pixel_pair
 from faqd_math.losses import Reduction, apply_gap
+from faqd_math.theory.law import Tail
 from faqd_math.theory.moments import gap_factor, row_blocks
 
 
@@ -78,12 +79,7 @@ def ffa_variance(student: Any, teacher: Any, k: int) -> Any:
 
 
 def concentration_bound(
-    spectrum: Any,
-    n: int,
-    k: int,
-    deviation: float,
-    *,
-    tail: Literal["both", "upper", "lower"] = "both",
+    spectrum: Any, n: int, k: int, deviation: float, *, tail: Tail = "both"
 ) -> float:
     """B11: P(|L̂₁ − E L̂₁| ≥ t) ≤ 2exp(−k N³t²/(2‖A‖₂²)), half that for each side.
 

@@ -18,7 +18,7 @@ from faqd_math.spectrum import (
     stable_rank,
 )
 from faqd_math.theory import bounds, law, moments
-from faqd_math.theory.bounds import TailProbability
+from faqd_math.theory.bounds import BOUNDS, TailProbability, gaussian_bounds
 
 _RANK_ONE = np.ones(1)
 _LOG_ERRORS = (-40.0, 40.0)  # e^-40 is lost beside 1; e^40 is beyond any δ of the exact law
@@ -119,9 +119,7 @@ def plan(
     hint = "pass the relative error, such as 0.1"
     epsilon = check_number(epsilon, "epsilon", above=1e-100, below=1e100, hint=hint)
     exact = law.probes_needed(eigenvalues, epsilon, delta)
-    asked = {
-        name: _asked(bound, eigenvalues, epsilon, delta) for name, bound in bounds.BOUNDS.items()
-    }
+    asked = {name: _asked(bound, eigenvalues, epsilon, delta) for name, bound in BOUNDS.items()}
     return ProbePlan(
         epsilon=epsilon,
         delta=delta,
@@ -235,7 +233,7 @@ def _asked(bound: TailProbability, eigenvalues: Array, epsilon: float, delta: fl
 
 def _best_bound(asked: Mapping[str, int | None]) -> int:
     """Fewest gaussian probes that a bound asks for."""
-    numbers = [k for name, k in asked.items() if name in bounds.gaussian_bounds() and k is not None]
+    numbers = [k for name, k in asked.items() if name in gaussian_bounds() and k is not None]
     if not numbers:
         raise ValueError(
             "epsilon and delta are so small that every bound asks for more than 2**53 probes; a "
