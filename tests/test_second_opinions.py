@@ -7,6 +7,7 @@ PyLops and curvlinops draw from the global generators: here they are handed the 
 """
 
 import warnings
+from dataclasses import replace
 
 import momentchi2
 import numpy as np
@@ -19,7 +20,7 @@ import faqd_math as fm
 from faqd_math.testing import assert_mean, assert_variance
 from faqd_math.theory import law, moments
 from faqd_train.losses import affinity as losses
-from faqd_train.losses import forms as _affinity
+from faqd_train.losses import autograd, forms
 
 with warnings.catch_warnings():
     # linear_operator, which curvlinops imports, compiles a solver in a way that torch has retired.
@@ -270,12 +271,14 @@ def test_a_path_that_forms_the_gap_is_counted_as_one(monkeypatch):
     """Plant (XᵀX − YᵀY)Z in the place of Xᵀ(XZ) − Yᵀ(YZ)."""
     sizes = (64, 3, 5, 4)
 
-    def whole_gap(x, y, z, _order):
-        az = (x.mT @ x - y.mT @ y) @ z
+    def whole_gap(pieces):
+        ((x, y, z),) = pieces  # x and z are tensors, y is a function
+        az = (x.mT @ x - y().mT @ y()) @ z
         values = az.square().sum(dim=(1, 2))
-        return az, values, torch.zeros_like(values)
+        return forms.Measured(values, values >= 0, az)
 
-    monkeypatch.setattr(_affinity, "_projected", whole_gap)
+    planted = replace(autograd.FORMS["projected, paper"], measure=whole_gap)
+    monkeypatch.setitem(autograd.FORMS, "projected, paper", planted)
     ffa = products(torch_loss("ffa", *sizes, with_gradient=False))
     assert ffa == BATCH * (fm.cost.multiply_adds("direct", *sizes) + 64 * 64 * 4)
     assert ffa > 10 * BATCH * fm.cost.multiply_adds("ffa", *sizes)

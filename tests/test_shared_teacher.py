@@ -8,6 +8,8 @@ from functools import partial
 import pytest
 import torch
 from cut_off_runs import Killed, without_time
+from faqd_train.runs.common import batches_key
+from faqd_train.training.turns import Stopwatch, take_turns
 from safetensors.torch import load_file
 
 from faqd_train import load_config, run_experiment
@@ -15,7 +17,6 @@ from faqd_train.cli import main
 from faqd_train.grids.expand import load_grid
 from faqd_train.grids.run import run_grid, side_by_side
 from faqd_train.networks.resnet import preact_resnet
-from faqd_train.runs.common import batches_key
 from faqd_train.runs.folder import FolderInUse, claimed
 from faqd_train.runs.record import read_record
 from faqd_train.runs.run import run_together
@@ -27,7 +28,6 @@ from faqd_train.training.loop import training
 from faqd_train.training.seeds import make_streams
 from faqd_train.training.signals import Interrupted
 from faqd_train.training.teacher import TeacherPass
-from faqd_train.training.turns import Stopwatch, take_turns
 
 TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=3"]
 PASSES = 3 * 3 + 1  # a step each, and the look at the last weights

@@ -1,55 +1,14 @@
 """Gradients, dead and extreme pixels, fresh probes and bounded memory of the torch losses."""
 
-from functools import partial
-
-import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch_losses import NAMES, draw_maps, loss_named, values_and_gradient
 
 from faqd_math.testing import assert_mean
-from faqd_train.losses import forms as _affinity
 from faqd_train.losses.affinity import fa_loss, ffa_loss, sample_probes
-
-LAWS = ["gaussian", "rademacher", "sphere", "orthogonal"]
-EXACT = {
-    "auto": fa_loss,
-    "gram": partial(fa_loss, method="gram"),
-    "direct": partial(fa_loss, method="direct"),
-    "order 1": partial(fa_loss, order=1),
-}
-
-
-def draw_maps(*shape, seed=0, dtype=torch.float64):
-    """Return a student and a teacher of standard normal entries."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(2, *shape, generator=generator, dtype=dtype).unbind()
-
-
-def draw_probes(n, k=5, **options):
-    return sample_probes(n, k, generator=torch.Generator().manual_seed(1), **options)
-
-
-def all_losses(n):
-    """Return every path as a function (student, teacher, **options), FFA with fixed probes."""
-    probes = draw_probes(n)
-    fast = {f"ffa {order}": partial(ffa_loss, order=order, probes=probes) for order in (1, 2)}
-    return EXACT | fast
-
-
-def gradient_of(loss, student, teacher):
-    student = student.clone().requires_grad_()
-    loss(student, teacher).backward()
-    return student.grad
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("name", all_losses(1))
-def test_gradcheck_passes_at_generic_points(name, reduction):
-    student, teacher = draw_maps(2, 3, 3, 2)
-    loss = partial(all_losses(6)[name], teacher=teacher[:, :2], reduction=reduction)
-    # Central differences at 1e-6 err by 1e-12 (truncation) and 1e-10 (rounding) times a few.
-    assert torch.autograd.gradcheck(loss, student.requires_grad_(), atol=1e-8, rtol=1e-6)
+from faqd_train.losses.direct import BLOCK
+from faqd_train.losses.probes import PROBE_LAWS
 
 
 def test_double_backward_is_refused():
@@ -59,38 +18,28 @@ def test_double_backward_is_refused():
         torch.autograd.grad(loss, student, create_graph=True)
 
 
-def test_no_gradient_is_computed_without_grad_mode():
-    student, teacher = draw_maps(3, 2, 2)
-    student.requires_grad_()
-    with torch.no_grad():
-        assert not fa_loss(student, teacher).requires_grad
-    assert fa_loss(student, teacher).requires_grad
-
-
-@pytest.mark.parametrize("name", all_losses(1))
+@pytest.mark.parametrize("name", NAMES)
 def test_dead_pixels_give_finite_values_and_zero_gradient(name):
     student, teacher = draw_maps(2, 3, 4, 4)
     student[0, :, 1, 2] = student[1, :, 0] = teacher[0, :, 1, 2] = teacher[1, :, 3, 3] = 0
-    gradient = gradient_of(all_losses(16)[name], student, teacher)
+    _, gradient = values_and_gradient(loss_named(name, 16), student, teacher)
     dead = (student == 0).all(dim=1)
     assert gradient.isfinite().all()
     assert (gradient.movedim(1, -1)[dead] == 0).all()
     assert (gradient.movedim(1, -1)[~dead] != 0).any(dim=-1).all()
 
 
-@pytest.mark.parametrize("name", all_losses(1))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("exponent", [-1000, 1000])
 def test_squares_that_overflow_or_underflow_leave_the_loss_unchanged(name, exponent):
-    loss = all_losses(16)[name]
+    loss, scale = loss_named(name, 16), 2.0**exponent
     student, teacher = draw_maps(2, 3, 4, 4)
-    scale = 2.0**exponent
-    value, scaled = loss(student, teacher), loss(scale * student, scale * teacher)
+    values, gradient = values_and_gradient(loss, student, teacher)
+    scaled_values, scaled = values_and_gradient(loss, scale * student, scale * teacher)
     # Pixels are normalised in another way where squares leave the range: 2C + 8 roundings in each
     # of 16 terms of a sum, and in the gradient 4/N times as many products.
-    torch.testing.assert_close(scaled, value, rtol=16 * 14 * 2**-53, atol=0)
-    gradient = gradient_of(loss, student, teacher)
-    scaled = gradient_of(loss, scale * student, teacher) * scale
-    torch.testing.assert_close(scaled, gradient, rtol=0, atol=16 * 14 * 2**-53)
+    torch.testing.assert_close(scaled_values, values, rtol=16 * 14 * 2**-53, atol=0)
+    torch.testing.assert_close(scaled * scale, gradient, rtol=0, atol=16 * 14 * 2**-53)
 
 
 class LargestTensor(TorchDispatchMode):
@@ -125,18 +74,17 @@ def naive_fa(student, teacher):
     return (x.T @ x - y.T @ y).square().mean()
 
 
-@pytest.mark.parametrize("name", all_losses(1))
+@pytest.mark.parametrize("name", NAMES)
 def test_no_path_forms_an_affinity_matrix(name):
-    n, channels = 64 * 64, 4
-    student, teacher = draw_maps(channels, 64, 64)
-    largest, kept = memory_of(all_losses(n)[name], student, teacher)
-    chunked = name in ("direct", "order 1")
-    # Elsewhere the largest is N×2C, N×2k or one of the maps; N² is 8 chunks.
-    assert largest <= (_affinity.CHUNK if chunked else n * 2 * max(channels, 5))
+    n, channels, k = 64 * 64, 4, 5
+    largest, kept = memory_of(loss_named(name, n, k=k), *draw_maps(channels, 64, 64))
+    in_blocks = name in ("direct", "order 1")
+    # Elsewhere the largest is N×2C, N×2k or one of the maps; N² is 8 blocks.
+    assert largest <= (BLOCK if in_blocks else n * 2 * max(channels, k))
     # Autograd keeps references to the maps, both maps' pixel norms, one verdict, and of FFA the
     # probes and AZ, of Gram XXᵀ and XYᵀ.
-    core = 2 * n * 5 if name.startswith("ffa") else 0 if chunked else 2 * channels**2
-    assert kept == 2 * n * channels + 2 * n + 1 + core
+    saved = 2 * n * k if name.startswith("ffa") else 0 if in_blocks else 2 * channels**2
+    assert kept == 2 * n * channels + 2 * n + 1 + saved
 
 
 def test_memory_check_sees_an_affinity_matrix():
@@ -145,29 +93,18 @@ def test_memory_check_sees_an_affinity_matrix():
     assert kept >= 256**2
 
 
-@pytest.mark.parametrize("order", [1, 2])
-def test_direct_path_does_not_depend_on_its_blocks(order, monkeypatch):
-    student, teacher = draw_maps(2, 3, 5, 5)
-    loss = partial(fa_loss, order=order, method="direct")
-    whole = loss(student, teacher), gradient_of(loss, student, teacher)
-    monkeypatch.setattr(_affinity, "CHUNK", 2 * 25 * 4)  # blocks of 4 rows, the last of 1
-    blocks = loss(student, teacher), gradient_of(loss, student, teacher)
-    # Sums of 625 terms of one sign in another order, and of 25 in the gradient.
-    torch.testing.assert_close(blocks, whole, rtol=625 * 2**-53, atol=25 * 2**-53)
-
-
-@pytest.mark.parametrize("law", LAWS)
-def test_probes_are_fresh_at_every_call_and_repeat_with_the_seed(law):
-    student, teacher = draw_maps(3, 4, 4)
-
-    def two_calls(seed):
-        generator = torch.Generator().manual_seed(seed)
-        return [ffa_loss(student, teacher, law=law, k=5, generator=generator) for _ in range(2)]
-
-    first, second = two_calls(seed=7)
-    assert first != second
-    assert two_calls(seed=7) == [first, second]
-    assert two_calls(seed=8)[0] != first
+@pytest.mark.parametrize("shape", [(3, 4, 4), (2, 3, 4, 4)])
+@pytest.mark.parametrize("law", PROBE_LAWS)
+def test_each_call_draws_the_next_probes_of_its_generator(law, shape):
+    student, teacher = draw_maps(*shape)
+    ours, same = (torch.Generator().manual_seed(7) for _ in range(2))
+    values = []
+    for _ in range(2):
+        values.append(ffa_loss(student, teacher, k=5, law=law, generator=ours))
+        batch = shape[0] if len(shape) == 4 else None
+        probes = sample_probes(16, 5, law=law, generator=same, batch=batch)
+        assert values[-1] == ffa_loss(student, teacher, probes=probes)
+    assert values[0] != values[1]
 
 
 def test_probes_are_independent_across_the_batch():
@@ -175,21 +112,11 @@ def test_probes_are_independent_across_the_batch():
     generator = torch.Generator().manual_seed(0)
     first, second = ffa_loss(student, teacher, generator=generator, reduction="none")
     assert first != second
-    shared = draw_probes(16)
-    first, second = ffa_loss(student, teacher, probes=shared, reduction="none")
+    first, second = loss_named("ffa", 16)(student, teacher, reduction="none")
     assert first == second
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 4), (2, 3, 4, 4)])
-def test_drawn_probes_are_those_of_sample_probes(shape):
-    student, teacher = draw_maps(*shape)
-    batch = shape[0] if len(shape) == 4 else None
-    z = sample_probes(16, 5, generator=torch.Generator().manual_seed(3), batch=batch)
-    drawn = ffa_loss(student, teacher, k=5, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(drawn, ffa_loss(student, teacher, probes=z))
-
-
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", PROBE_LAWS)
 def test_ffa_with_fresh_probes_has_fa_as_its_mean(law):
     """P1 over 4,000 samples of one batch; false alarm 1e-6."""
     student, teacher = draw_maps(3, 3, 3)
@@ -199,13 +126,3 @@ def test_ffa_with_fresh_probes_has_fa_as_its_mean(law):
     assert_mean(values, fa_loss(student, teacher).item())
     with pytest.raises(AssertionError, match="mean"):
         assert_mean(values * 3 / 2, fa_loss(student, teacher).item())  # k − 1 in place of k
-
-
-def test_no_global_random_state_is_touched():
-    student, teacher = draw_maps(2, 3, 4, 4)
-    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
-    for law in LAWS:
-        ffa_loss(student, teacher, law=law, generator=torch.Generator().manual_seed(0))
-    fa_loss(student, teacher)
-    assert torch.equal(torch.random.get_rng_state(), torch_state)
-    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002

@@ -13,7 +13,7 @@ REPLICATIONS = 4000
 
 def draw(n, k, law="gaussian", seed=0, **options):
     generator = torch.Generator().manual_seed(seed)
-    return sample_probes(n, k, law=law, generator=generator, **options)
+    return sample_probes(n, k, law=law, **{"generator": generator} | options)
 
 
 def assert_isotropic(z, n, *, false_alarm=1e-6):
@@ -39,15 +39,18 @@ def test_every_law_is_isotropic_and_independent_across_samples(law, dtype):
     assert_isotropic(z.double(), 5)
 
 
-@pytest.mark.parametrize("factor", [5**-0.5, 1.1])
-def test_isotropy_check_catches_another_radius(factor):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        5**-0.5 * draw(5, 3, "sphere", batch=REPLICATIONS),
+        1.1 * draw(5, 3, "sphere", batch=REPLICATIONS),
+        draw(5, 3).expand(REPLICATIONS, -1, -1),
+    ],
+    ids=["unit radius", "another radius", "one matrix shared by the samples"],
+)
+def test_isotropy_check_catches(wrong):
     with pytest.raises(AssertionError, match="mean"):
-        assert_isotropic(factor * draw(5, 3, "sphere", batch=REPLICATIONS), 5)
-
-
-def test_isotropy_check_catches_one_matrix_shared_by_the_samples():
-    with pytest.raises(AssertionError, match="mean"):
-        assert_isotropic(draw(5, 3).expand(REPLICATIONS, -1, -1), 5)
+        assert_isotropic(wrong, 5)
 
 
 def test_gaussian_entries_are_standard_normal():
@@ -56,22 +59,16 @@ def test_gaussian_entries_are_standard_normal():
     assert stats.kstest(entries * 1.2, "norm").pvalue < 1e-6
 
 
-def test_rademacher_entries_are_signs():
+def test_each_law_has_its_structure():
     assert set(draw(50, 20, "rademacher").unique().tolist()) == {-1.0, 1.0}
-
-
-def test_sphere_columns_have_radius_root_n():
     norms = draw(7, 5, "sphere", batch=20).norm(dim=1)
     # A sum of 7 squares, a root, a division and a product.
     torch.testing.assert_close(norms, torch.full_like(norms, 7**0.5), rtol=8 * 2**-53, atol=0)
-
-
-@pytest.mark.parametrize("k", [1, 4, 9])
-def test_orthogonal_columns_are_exactly_orthogonal(k):
-    z = draw(9, k, "orthogonal", batch=20)
-    identity = 9 * torch.eye(k, dtype=z.dtype).expand(20, -1, -1)
-    # Householder QR: orthogonal to a small multiple of nu, here times the length 9.
-    torch.testing.assert_close(z.mT @ z, identity, rtol=0, atol=9 * 9 * 4 * 2**-53)
+    for k in (1, 4, 9):
+        z = draw(9, k, "orthogonal", batch=20)
+        identity = 9 * torch.eye(k, dtype=z.dtype).expand(20, -1, -1)
+        # Householder QR: orthogonal to a small multiple of nu, here times the length 9.
+        torch.testing.assert_close(z.mT @ z, identity, rtol=0, atol=9 * 9 * 4 * 2**-53)
 
 
 def test_orthogonal_probes_are_haar_distributed():
@@ -96,14 +93,10 @@ def test_counts_may_be_numpy_integers():
     assert torch.equal(draw(np.int64(6), np.uint8(2), batch=np.int32(3)), draw(6, 2, batch=3))
 
 
-def test_a_seed_in_place_of_a_generator_is_refused():
-    with pytest.raises(TypeError, match=r"generator is a int; a torch\.Generator is accepted"):
-        sample_probes(4, 2, generator=0)
-
-
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        ({"generator": 0}, TypeError, r"generator is a int; a torch\.Generator is accepted"),
         ({"n": 0}, ValueError, "n is 0; an integer of at least 1"),
         ({"k": 0}, ValueError, "k is 0; an integer of at least 1"),
         ({"k": 2.0}, TypeError, "k is a float; an integer is accepted"),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Call = Callable[[], object]
+# Calls of one kind in a row. The first is not timed: a training's step follows another of its own,
+# with its data in the caches and its memory at hand.
+IN_A_ROW = 3
+WARM_UP = 2  # rows of each kind
 FEWEST_ROUNDS = 6  # with fewer, no pair of order statistics bounds a median with 95 %
 
 
@@ -72,6 +76,26 @@ def interleaved(
     for _ in range(budget.rounds(one_round)):
         for index in torch.randperm(len(calls), generator=generator).tolist():
             times[index].append(seconds(calls[index], device))
+    return times
+
+
+def time_rows(
+    calls: Mapping[str, Call], rows: int, *, device: torch.device, generator: torch.Generator
+) -> dict[str, list[float]]:
+    """Time calls in rows of `IN_A_ROW` of one kind, in an order drawn for each round of rows.
+
+    Returns
+    -------
+    dict of str to list of float
+        Seconds by the name of the call, without the first of each row and the `WARM_UP` rows.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    for row in range(rows):
+        for index in torch.randperm(len(names), generator=generator).tolist():
+            found = [seconds(calls[names[index]], device) for _ in range(IN_A_ROW)]
+            if row >= WARM_UP:
+                times[names[index]] += found[1:]
     return times
 
 

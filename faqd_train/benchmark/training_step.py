@@ -1,4 +1,4 @@
-"""A whole training step of `faqd_train.training.loop.fit`, beside the released one."""
+"""A whole training step, `faqd_train.training.loop.Training.step`, beside the released one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from faqd_train.benchmark.released_step import released_step, released_terms
-from faqd_train.benchmark.step_clock import IN_A_ROW, StepClock
-from faqd_train.benchmark.timing import Budget, Call, Spread, seconds, spread
+from faqd_train.benchmark.timing import (
+    IN_A_ROW,
+    WARM_UP,
+    Budget,
+    Call,
+    Spread,
+    seconds,
+    spread,
+    time_rows,
+)
 from faqd_train.config.networks import PreActResNetConfig
 from faqd_train.config.objective import AffinityConfig, MseConfig
 from faqd_train.config.quantization import FLOAT_BITS, RELEASED_BITS, QuantizationConfig
@@ -25,13 +33,15 @@ from faqd_train.networks.building import build_network
 from faqd_train.networks.taps import tapped
 from faqd_train.quantization.activations import calibrate
 from faqd_train.quantization.model import quantize_as_configured, quantize_model
-from faqd_train.training.loop import fit
+from faqd_train.training.distill import as_given
+from faqd_train.training.loop import Training
 from faqd_train.training.objective import MapPairs, affinity_term, objective_terms
 from faqd_train.training.seeds import make_streams
+from faqd_train.training.task import Task
+from faqd_train.training.teacher import make_teacher_pass
 
 CLASSES, SIDE = 10, 32
 TEACHER_DEPTH = 110
-_WARM_UP = 2  # rows
 
 
 @dataclass(frozen=True)
@@ -91,10 +101,11 @@ def measure_step(
     device: torch.device,
     generator: torch.Generator,
 ) -> StepComparison:
-    """Time steps of `fit`, a few in a row, in turn with released steps and FA alone by both ways.
+    """Time training steps, a few in a row, in turn with released steps and FA alone by both ways.
 
     Images are random, of 3×32×32; the networks are untrained, the batch norms of the teacher set
-    by the batch. Two rows of each come first and do not count, and of each row not the first.
+    by the batch. Two rows of each come first and do not count; of each row the first call does not
+    count either.
 
     Parameters
     ----------
@@ -138,12 +149,8 @@ def measure_step(
             "released FA": partial(_fa_alone, _released_fa, pairs),
             "FA": partial(_fa_alone, partial(_our_fa, config=config), pairs),
         }
-        row = IN_A_ROW * sum(seconds(call, device) for call in others.values())
-        rows = _WARM_UP + budget.rounds(row)
-        clock = StepClock(others, device, generator)
-        _fit(config, networks, inputs, steps=IN_A_ROW * rows, clock=clock)
-    counted = slice(_WARM_UP * (IN_A_ROW - 1), None)
-    costs = {name: spread(times[counted]) for name, times in clock.times.items()}
+        times = _time_steps(config, networks, inputs, others, budget, generator)
+    costs = {name: spread(found) for name, found in times.items()}
     return StepComparison(
         config=config.model_dump(mode="json", exclude={"data"}),
         teacher_depth=teacher_depth,
@@ -231,23 +238,35 @@ def _our_fa(pairs: MapPairs, config: Config) -> Tensor:
     return torch.stack([affinity_term(*pair, exact, probes) for pair in pairs]).sum()
 
 
-def _fit(
-    config: Config, networks: Networks, inputs: Tensor, *, steps: int, clock: StepClock
-) -> None:
-    """Train for one epoch of so many steps, under the clock."""
+def _time_steps(
+    config: Config,
+    networks: Networks,
+    inputs: Tensor,
+    others: dict[str, Call],
+    budget: Budget,
+    generator: torch.Generator,
+) -> dict[str, list[float]]:
+    """Return seconds of training steps, by "step", and of the other calls, timed in turn."""
     student = quantize_as_configured(deepcopy(networks.student), config.quantization)
     calibrate(student, inputs)
-    one_epoch = config.optimizer.model_copy(update={"epochs": 1, "warmup_epochs": 0})
-    fit(
-        student,
-        inputs.repeat(steps, 1, 1, 1),
-        config.model_copy(update={"optimizer": one_epoch}),
-        streams=make_streams(config.run.seed),
-        prepare=clock.prepare,
-        teacher=deepcopy(networks.teacher),
-        adapters=deepcopy(networks.adapters),
-        stop=clock.stop,
-    )
+    row = IN_A_ROW * sum(seconds(call, inputs.device) for call in others.values())
+    rows = WARM_UP + budget.rounds(row)
+    optimizer = config.optimizer.model_copy(update={"epochs": 1, "warmup_epochs": 0})
+    # One epoch, which does not end: its end is not part of a step.
+    images = inputs.repeat(IN_A_ROW * rows + 1, 1, 1, 1)
+    config = config.model_copy(update={"optimizer": optimizer})
+    with make_teacher_pass(deepcopy(networks.teacher), config, lambda: inputs) as teacher:
+        task = Task(
+            student,
+            images,
+            as_given,
+            make_streams(config.run.seed),
+            teacher=teacher,
+            adapters=deepcopy(networks.adapters),
+        )
+        with Training(task, config) as training:
+            calls = {"step": training.step, **others}
+            return time_rows(calls, rows, device=inputs.device, generator=generator)
 
 
 def check_comparable(config: Config) -> None:

@@ -145,8 +145,9 @@ class Config(Section):
     """Seeds, precision, and what is saved."""
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides a run, ready for JSON: all settings but where its files lie."""
-        return self.model_dump(mode="json", exclude={"data": {"dir", "cache"}})
+        """Return what decides a run, ready for JSON: all settings but where and how it runs."""
+        elsewhere = {"data": {"dir", "cache"}, "run": {"cuda_graph"}}
+        return self.model_dump(mode="json", exclude=elsewhere)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

@@ -1,155 +1,73 @@
 """FA and FFA of a batch of maps in cache-sized pieces: values first, gradients later from little.
 
-Forward reads the maps once and keeps their pixels' norms and one small matrix a sample. Backward
-normalises the maps again, piece by piece, and writes the gradient: cheaper than normalised copies
-or a gradient kept in between, which are large, new and out of the cache.
+Forward reads the maps once and keeps their pixels' norms and one small matrix for each sample.
+Backward normalises the maps again, piece by piece, and writes the gradient: cheaper than normalised
+copies or a gradient kept in between, which are large, new and out of the cache.
 
 All is computed in float32 unless a map is float64. A sample whose digits that does not give (§5)
-is done again with care: in float64, without squares of extreme norms, by the spectrum form.
-
-Off the CPU, choosing samples would make the host wait for the device. There the static path
-computes all samples with care, and branches on nothing that the device would have to be asked.
+is computed again with care: in float64, without squares of extreme norms, by the spectrum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from faqd_train.losses import forms as _affinity
-from faqd_train.losses.forms import Form, accumulation_dtype
+from faqd_train.losses import pixels as unit
+from faqd_train.losses.forms import Form, Pixels, accumulation_dtype, joined
+from faqd_train.losses.pixels import Maps
 
 # Entries of both maps in a piece: at most 2 MiB of float32, what two cores' second caches hold, and
 # at least 512 KiB, so that it is worth its calls.
 PIECE, SMALL_PIECE = 2**19, 2**17
-# Squared pixel norms within 2^±these neither overflow nor lose digits.
-SAFE_EXPONENTS = {torch.float32: 100, torch.float64: 900}
 
 
-class Forward(NamedTuple):
-    """Values (B,) of the loss, in float64, and what `backward` needs.
+def forward(maps: Maps, form: Form) -> tuple[Tensor, list[Tensor]]:
+    """Compute the totals (B,), and what `backward` needs.
 
-    The static path leaves the verdicts and the scales empty.
+    That is whether each sample is accurate, 1/‖F_i‖ (B, 1, N) of both maps, and the form's own.
     """
+    normalised = []
 
-    values: Tensor
-    trusted: Tensor  # (B,), bool
-    student_scale: Tensor  # (B, 1, N): 1/‖F_i‖, 0 at dead pixels
-    teacher_scale: Tensor
-    core: Tensor  # as in `_affinity.Totals`
+    def unit_pieces() -> Iterator[Pixels]:
+        pieces = _pieces(maps)
+        x, y = _buffers(maps, pieces[0])
+        for piece in pieces:
+            pixels, scales = _unit_piece(maps, piece, x, y)
+            normalised.append(scales)
+            yield pixels
 
-
-def is_static(device: torch.device) -> bool:
-    """Whether the static path is taken: on devices to be waited for, if they have float64."""
-    return device.type not in ("cpu", "mps")
-
-
-def static_forward(student: Tensor, teacher: Tensor, z: Tensor | None, form: Form) -> Forward:
-    """Compute `forward` without asking the device: no sample is treated by what it holds.
-
-    All is computed in float64, of well scaled unit pixels. What remains is Gram's cancellation,
-    an absolute error of the value of about u·s/N², at most 1e-15, with u = 2⁻⁵³.
-    """
-    x, y = unit_pixels(student.flatten(2))[0], unit_pixels(teacher.flatten(2))[0]
-    parts = _affinity.parts(x, y, _probes_of(z, slice(None), x.dtype), form)
-    values, _, core = _affinity.totals(parts, x.shape[-1], x.dtype, form)
-    values = values.clamp(min=0) / x.shape[-1] ** 2
-    verdicts = values.new_empty(0, dtype=torch.bool)
-    return Forward(values, verdicts, values.new_empty(0), values.new_empty(0), core)
+    values, accurate, saved = form.measure(unit_pieces())
+    safe, *scales = joined(normalised)
+    trusted = accurate & safe & values.isfinite()
+    if not trusted.all():
+        values[~trusted] = _careful_values(maps, form, ~trusted)
+    return values, [trusted, *scales, saved]
 
 
-def static_backward(
-    outer: Tensor, student: Tensor, teacher: Tensor, z: Tensor | None, form: Form, core: Tensor
-) -> Tensor:
-    """Compute `backward` of `static_forward`, of which it needs the core."""
-    result = torch.empty_like(student, memory_format=layout_of(student))
-    x, norms = unit_pixels(student.flatten(2))
-    y = unit_pixels(teacher.flatten(2))[0] if _affinity.slope_reads_teacher(form, core) else x
-    probes = _probes_of(z, slice(None), x.dtype)
-    slope = _affinity.slope(x, y, probes, form, core, out=torch.empty_like(x))
-    _remove_radial(slope, x, torch.empty_like(x))
-    factor = _affinity.slope_factor(form, core) / x.shape[-1] ** 2
-    dead = norms == 0
-    slope.masked_fill_(dead, 0).mul_(factor * outer[:, None, None])
-    torch.div(slope, norms.masked_fill(dead, 1), out=result.flatten(2))
-    return result
-
-
-def unit_pixels(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x_i, 0 at dead pixels, and ‖F_i‖ (B, 1, N), in float64; float32's squares fit it."""
-    if pixels.dtype == torch.float64:
-        return careful_pixels(pixels)
-    norms = torch.linalg.vector_norm(pixels, dim=1, keepdim=True, dtype=torch.float64)
-    return pixels / norms.masked_fill(norms == 0, 1), norms
-
-
-def forward(student: Tensor, teacher: Tensor, z: Tensor | None, form: Form) -> Forward:
-    """Compute the loss of maps (B, C, H, W) of one size; probes are (N, k) or (B, N, k)."""
-    student, teacher = student.flatten(2), teacher.flatten(2)
-    dtype, length = quick_dtype(student, teacher), _piece_length(student, teacher)
-    x, y = (_buffer(maps, length, dtype) for maps in (student, teacher))
-    found = []
-    for piece in _pieces(len(student), length):
-        x, student_scale, safe = _normalise(student[piece], x)
-        y, teacher_scale, teacher_safe = _normalise(teacher[piece], y)
-        parts = _affinity.parts(x, y, _probes_of(z, piece, dtype), form)
-        found.append((safe & teacher_safe, student_scale, teacher_scale, *parts))
-    safe, student_scale, teacher_scale, *whole = (
-        torch.cat(of_pieces) if len(found) > 1 else of_pieces[0]
-        for of_pieces in zip(*found, strict=True)
-    )
-    values, trusted, core = _affinity.totals(tuple(whole), student.shape[-1], dtype, form)
-    trusted &= safe & values.isfinite()
-    result = Forward(values, trusted, student_scale, teacher_scale, core)
-    if not result.trusted.all():
-        again = ~result.trusted
-        x, y, _ = _careful_pair(student[again], teacher[again])
-        parts = _affinity.parts(x, y, _probes_of(z, again, x.dtype), form)
-        totals = _affinity.totals(parts, x.shape[-1], x.dtype, form)
-        cancelled = ~totals.trusted & totals.values.isfinite()
-        if form.name == "gram" and cancelled.any():
-            totals.values[cancelled] = _affinity.spectrum(x[cancelled], y[cancelled])
-        result.values[again] = totals.values
-    return result._replace(values=result.values / student.shape[-1] ** 2)
-
-
-def backward(
-    outer: Tensor, student: Tensor, teacher: Tensor, z: Tensor | None, form: Form, kept: Forward
-) -> Tensor:
-    """Compute Σ_b outer_b·∂value_b/∂F (I8, I9), in the student's dtype and layout."""
-    result = torch.empty_like(student, memory_format=layout_of(student))
-    flat, student, teacher = result.flatten(2), student.flatten(2), teacher.flatten(2)
-    factor = _affinity.slope_factor(form, kept.core) / student.shape[-1] ** 2
-    outer = factor * outer[:, None, None]
-    dtype, length = quick_dtype(student, teacher), _piece_length(student, teacher)
-    x, y = (_buffer(maps, length, dtype) for maps in (student, teacher))
+def backward(outer: Tensor, maps: Maps, form: Form, kept: list[Tensor], out: Tensor) -> None:
+    """Put the gradient of Σ_b outer_b·total_b/factor by the student (I8, I9) into out (B, C, N)."""
+    trusted, student_scale, teacher_scale, saved = kept
+    pieces = _pieces(maps)
+    x, y = _buffers(maps, pieces[0])
     slope, work = torch.empty_like(x), torch.empty_like(x)
-    reads_teacher = _affinity.slope_reads_teacher(form, kept.core)
-    for piece in _pieces(len(student), length):
-        size = len(student[piece])
+    for piece in pieces:
+        size = len(maps.student[piece])
         x, y, slope, work = x[:size], y[:size], slope[:size], work[:size]
-        scale = kept.student_scale[piece]
-        torch.mul(student[piece], scale, out=x)
-        if reads_teacher:
-            torch.mul(teacher[piece], kept.teacher_scale[piece], out=y)
-        probes = _probes_of(z, piece, dtype)
-        _affinity.slope(x, y, probes, form, kept.core[piece], out=slope)
-        _remove_radial(slope, x, work)
-        torch.mul(slope, outer[piece].to(dtype) * scale, out=flat[piece])
-    if not kept.trusted.all():
-        again = ~kept.trusted
-        x, y, norms = _careful_pair(student[again], teacher[again])
-        probes = _probes_of(z, again, x.dtype)
-        core = _affinity.parts(x, y, probes, form)[0]
-        slope = _affinity.slope(x, y, probes, form, core, out=torch.empty_like(x))
-        _remove_radial(slope, x, torch.empty_like(x))
-        # Where a norm is tiny, only the product with the incoming gradient is known to be in range.
-        slope = outer[again] * slope.masked_fill(norms == 0, 0) / norms.masked_fill(norms == 0, 1)
-        flat[again] = slope.to(flat.dtype)
-    return result
+        scale = student_scale[piece]
+        torch.mul(maps.student[piece], scale, out=x)
+        teacher = partial(_scaled, maps.teacher, teacher_scale, piece, y)
+        form.slope(Pixels(x, teacher, maps.probes_of(piece, x)), saved[piece], slope)
+        unit.remove_radial(slope, x, work)
+        torch.mul(slope, outer[piece].to(x.dtype) * scale, out=out[piece])
+    if not trusted.all():
+        pixels, norms = _careful(maps, ~trusted)
+        x = pixels.student
+        slope = form.slope(pixels, form.measure([pixels]).saved, torch.empty_like(x))
+        out[~trusted] = unit.by_features(slope, x, norms, outer[~trusted]).to(out.dtype)
 
 
 def quick_dtype(student: Tensor, teacher: Tensor) -> torch.dtype:
@@ -158,82 +76,55 @@ def quick_dtype(student: Tensor, teacher: Tensor) -> torch.dtype:
     return torch.float64 if wide else torch.float32
 
 
-def layout_of(maps: Tensor) -> torch.memory_format:
-    """How a gradient lies: as the maps do, if their pixels make one axis, else contiguously."""
-    channels_last = maps.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if channels_last else torch.contiguous_format
+def _pieces(maps: Maps) -> list[slice]:
+    """Cut the batch into quarters within the sizes above; off the CPU, not at all.
 
-
-def _piece_length(student: Tensor, teacher: Tensor) -> int:
-    """Count a piece's samples: a quarter of the batch within the sizes above; off the CPU, all.
-
-    Yet one for each thread at least, as products of matrices are shared out by samples.
+    A piece has one sample for each thread at least, as these share products out by samples.
     """
-    batch, threads = len(student), torch.get_num_threads()
-    if student.device.type != "cpu":
-        return batch
-    per_sample = student[0].numel() + teacher[0].numel()
-    quarter = max(-(-batch // 4), SMALL_PIECE // per_sample)
-    return min(max(min(quarter, PIECE // per_sample), threads), batch)
+    batch, length = len(maps.student), len(maps.student)
+    if maps.student.device.type == "cpu":
+        per_sample = maps.student.shape[1:].numel() + maps.teacher.shape[1:].numel()
+        quarter = max(-(-batch // 4), SMALL_PIECE // per_sample)
+        length = min(max(min(quarter, PIECE // per_sample), torch.get_num_threads()), batch)
+    return [slice(start, start + length) for start in range(0, batch, length)]
 
 
-def _pieces(batch: int, length: int) -> Iterator[slice]:
-    return (slice(start, start + length) for start in range(0, batch, length))
-
-
-def _buffer(maps: Tensor, length: int, dtype: torch.dtype) -> Tensor:
-    """Return room for a piece of maps (B, C, N), laid out as they are.
+def _buffers(maps: Maps, first: slice) -> list[Tensor]:
+    """Return room for a piece of either map, the first being the longest, laid out as it is.
 
     Taken once for all pieces: new memory costs more than what is done with it.
     """
-    return torch.empty_like(maps[:length], dtype=dtype)
+    dtype = quick_dtype(maps.student, maps.teacher)
+    return [torch.empty_like(m[first], dtype=dtype) for m in (maps.student, maps.teacher)]
 
 
-def _probes_of(z: Tensor | None, samples: slice | Tensor, dtype: torch.dtype) -> Tensor | None:
-    if z is None:
-        return None
-    return (z if z.ndim == 2 else z[samples]).to(dtype)
+def _unit_piece(
+    maps: Maps, piece: slice, x: Tensor, y: Tensor
+) -> tuple[Pixels, tuple[Tensor, Tensor, Tensor]]:
+    """Return unit pixels in the buffers x and y, whether they are exact, and both scales."""
+    x, student_scale, safe = unit.scaled_pixels(maps.student[piece], x)
+    y, teacher_scale, teacher_safe = unit.scaled_pixels(maps.teacher[piece], y)
+    pixels = Pixels(x, lambda: y, maps.probes_of(piece, x))
+    return pixels, (safe & teacher_safe, student_scale, teacher_scale)
 
 
-def _normalise(pixels: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x_i and 1/‖F_i‖, both 0 at dead pixels, and of each sample whether they are exact."""
-    x = buffer[: len(pixels)]
-    wide = pixels.to(x.dtype)
-    square = torch.mul(wide, wide, out=x).sum(1, keepdim=True)
-    scale, limit = square.rsqrt(), 2.0 ** SAFE_EXPONENTS[x.dtype]
-    smallest, largest = square.aminmax()
-    if square.device.type == "cpu" and 1 / limit <= smallest.item() and largest.item() <= limit:
-        safe = torch.ones(len(x), dtype=torch.bool)
-    else:
-        odd = ~((square >= 1 / limit) & (square <= limit))  # dead, tiny, huge or NaN
-        scale.masked_fill_(odd, 0)
-        dead = pixels.abs().amax(1, keepdim=True) == 0
-        safe = ~(odd & ~dead).flatten(1).any(1)
-    return torch.mul(wide, scale, out=x), scale, safe
+def _scaled(pixels: Tensor, scale: Tensor, piece: slice, out: Tensor) -> Tensor:
+    return torch.mul(pixels[piece], scale[piece], out=out)
 
 
-def _careful_pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x and y, 0 at dead pixels, and ‖F_i‖ (B, 1, N), in the widest dtype."""
-    dtype = accumulation_dtype(student.device)
-    x, norms = careful_pixels(student.to(dtype))
-    y, _ = careful_pixels(teacher.to(dtype))
-    return x, y, norms
+def _careful(maps: Maps, samples: Tensor) -> tuple[Pixels, Tensor]:
+    """Return unit pixels of some samples and the student's ‖F_i‖ (B, 1, N), in the widest dtype."""
+    dtype = accumulation_dtype(maps.student.device)
+    x, norms = unit.careful_pixels(maps.student[samples].to(dtype))
+    y, _ = unit.careful_pixels(maps.teacher[samples].to(dtype))
+    return Pixels(x, lambda: y, maps.probes_of(samples, x)), norms
 
 
-def careful_pixels(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide each pixel by its largest magnitude, and then by the norm of what is left.
-
-    So neither overflow nor underflow of the squares can turn a live pixel into a dead or an
-    infinite one. NaN stays NaN.
-    """
-    peak = torch.linalg.vector_norm(pixels, ord=torch.inf, dim=1, keepdim=True)
-    unit = pixels / peak.masked_fill(peak == 0, 1)
-    scaled_norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
-    unit /= scaled_norm.masked_fill(peak == 0, 1)
-    return unit, peak * scaled_norm
-
-
-def _remove_radial(slope: Tensor, x: Tensor, work: Tensor) -> None:
-    """Project each pixel's slope off x_i, along which the loss does not change; in place."""
-    radial = torch.mul(x, slope, out=work).sum(1, keepdim=True)
-    slope.addcmul_(x, radial, value=-1)
+def _careful_values(maps: Maps, form: Form, samples: Tensor) -> Tensor:
+    pixels, _ = _careful(maps, samples)
+    values, accurate, _ = form.measure([pixels])
+    cancelled = ~accurate & values.isfinite()
+    if form.careful_values and cancelled.any():
+        x, y = pixels.student[cancelled], pixels.teacher()[cancelled]
+        values[cancelled] = form.careful_values(x, y)
+    return values

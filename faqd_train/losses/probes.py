@@ -29,8 +29,7 @@ def _sphere(shape: Shape, generator: torch.Generator, dtype: torch.dtype) -> Ten
 
 
 def _orthogonal(shape: Shape, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    # Q is Haar distributed only once the signs of R's diagonal are given back to its columns
-    # (Mezzadri 2007, arXiv math-ph/0609050).
+    # With the signs of R's diagonal, Q is Haar distributed (Mezzadri 2007, math-ph/0609050).
     q, r = torch.linalg.qr(_gaussian(shape, generator, dtype))
     diagonal = r.diagonal(dim1=-2, dim2=-1)
     return shape[-2] ** 0.5 * q * torch.ones_like(diagonal).copysign(diagonal).unsqueeze(-2)
@@ -50,12 +49,6 @@ def generator_on(device: torch.device, generator: torch.Generator) -> torch.Gene
 
     Drawn where the maps are, probes need neither be copied nor waited for. Another kind of device
     draws other numbers from the same seed.
-
-    Examples
-    --------
-    >>> generator = torch.Generator().manual_seed(0)
-    >>> generator_on(torch.device("cpu"), generator) is generator
-    True
     """
     if generator.device.type == device.type:
         return generator
@@ -76,22 +69,20 @@ def sample_probes(
 
     Parameters
     ----------
-    n : int
-        Pixels N = H·W of the student's map.
-    k : int
-        Probes; at most n for orthogonal ones.
+    n, k : int
+        Pixels N = H·W of the student's map, and probes; k ≤ n for orthogonal ones.
     law : {"gaussian", "rademacher", "sphere", "orthogonal"}
         Standard normal entries; random signs; uniform on the sphere of radius √n; √n times
         Haar-distributed orthonormal columns.
     generator : torch.Generator
-        The caller's generator; no global state is read or written. The draw happens on its
-        device, so that a CPU generator gives the same probes whatever the device of the maps.
+        Draws on its own device, so that a CPU generator gives the same probes for maps on any
+        device. No global state is read or written.
     batch : int, optional
         Draw independent probes for this many samples.
     dtype : torch.float64 or torch.float32
         Of the draw and the result.
     device : device, optional
-        Where the probes are moved to; the generator's own by default.
+        Where the probes are moved to; the generator's by default.
 
     Returns
     -------
@@ -100,7 +91,7 @@ def sample_probes(
     Raises
     ------
     TypeError
-        If n, k or batch is no integer, or generator no torch.Generator.
+        If n, k or batch is not an integer, or generator not a torch.Generator.
     ValueError
         If n, k or batch is below 1, law or dtype unknown, or k > n for orthogonal probes.
 

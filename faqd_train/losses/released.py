@@ -1,9 +1,9 @@
 """FA and FFA as FAQD's released code computes them, in torch: the benchmark's baseline.
 
-Own re-implementation from the formulas, not for training; the defects are told, by number, in
-`faqd_math.released.losses`, which is the oracle of this file. Ordinary operations in the maps'
-dtype; autograd records them. Where the released code could be written in several ways, the fast
-one is taken: Xᵀ(XZ), not (XᵀX)Z.
+Own re-implementation from the formulas, not for training; `faqd_math.released.losses` numbers its
+defects and is the oracle of this file. Ordinary operations in the maps' dtype; autograd records
+them. Where the released code could be written in several ways, the fast one is taken: Xᵀ(XZ), not
+(XᵀX)Z.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SEED = 1  # of the released code
 
 
 def fa_loss(student: Tensor, teacher: Tensor, order: int = 1) -> Tensor:
-    """FA as released: both N×N affinities formed, no mean over the batch.
+    """FA as released, in the maps' dtype: both N×N affinities formed, no mean over the batch.
 
     Parameters
     ----------
@@ -28,16 +28,6 @@ def fa_loss(student: Tensor, teacher: Tensor, order: int = 1) -> Tensor:
     order : {1, 2}
         1: Σ|A_ij|/N² over entries and batch (R6). 2: the Frobenius norm of A over the whole
         batch, not squared, over N.
-
-    Returns
-    -------
-    tensor ()
-        Of the maps' dtype.
-
-    Raises
-    ------
-    ValueError
-        If the order is unknown.
 
     Examples
     --------
@@ -61,27 +51,11 @@ def ffa_loss(student: Tensor, teacher: Tensor, k: int = 15, order: int = 1) -> T
     Parameters
     ----------
     student, teacher : tensor (B, C, H, W)
-        As in `fa_loss`.
+        As in `fa_loss`. The loss is NaN if a pixel of either is dead (R4).
     k : int
         Probes.
     order : {1, 2}
         1: Σ_b Σ_i mean_j |(AZ)_ij|/N². 2: √(Σ_b Σ_i mean_j (AZ)²_ij)/N (R5).
-
-    Returns
-    -------
-    tensor ()
-        Of the maps' dtype; NaN if a pixel of either map is dead (R4).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the order is unknown or k no positive integer.
-
-    Examples
-    --------
-    >>> student, teacher = torch.ones(1, 1, 1, 2), torch.eye(2).reshape(1, 2, 1, 2)
-    >>> torch.equal(ffa_loss(student, teacher), ffa_loss(student, teacher))
-    True
     """
     check_choice(order, "order", (1, 2))
     z = fixed_probes(student.shape[2] * student.shape[3], check_count(k, "k")).to(student)
@@ -102,9 +76,6 @@ def fixed_probes(n: int, k: int) -> Tensor:
 def _pixels_over_norms(student: Tensor, teacher: Tensor, offset: float) -> tuple[Tensor, Tensor]:
     """Pixel vectors (B, C, N) divided by (norm + offset), the teacher resized to the student."""
     teacher = interpolate(teacher, size=student.shape[2:], mode="bilinear", align_corners=True)
-    return _over_norms(student, offset), _over_norms(teacher, offset)
-
-
-def _over_norms(features: Tensor, offset: float) -> Tensor:
-    pixels = features.flatten(2)
-    return pixels / (torch.linalg.vector_norm(pixels, dim=1, keepdim=True) + offset)
+    x, y = (maps.flatten(2) for maps in (student, teacher))
+    norms = [torch.linalg.vector_norm(pixels, dim=1, keepdim=True) for pixels in (x, y)]
+    return x / (norms[0] + offset), y / (norms[1] + offset)

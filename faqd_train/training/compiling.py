@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from faqd_train.training import distributed
 
@@ -19,6 +19,7 @@ CONFIG = {
     "skip_nnmodule_hook_guards": False,
 }
 
+GRADIENT_TOLERANCE = 0.5  # relative, on one batch in the precision of the run
 
 Context = Callable[[], AbstractContextManager[None]]
 
@@ -69,3 +70,18 @@ def check_compiling(device: torch.device, *, backend: str = "inductor") -> None:
             f"run.compile is true but torch.compile failed here: {reason}. A C++ compiler, or "
             f"Triton on a GPU, is needed: install it or set run.compile=false."
         ) from error
+
+
+def check_same_gradient(plain: Tensor, compiled: Tensor) -> None:
+    """Refuse a compiled network whose gradient is not that of the plain one (ValueError).
+
+    Rounding moves some activations to the next level. A compiler that loses a derivative is off by
+    as much as the gradient itself, and trains on without a word.
+    """
+    error = float((plain - compiled).norm() / plain.norm())
+    if error > GRADIENT_TOLERANCE:
+        raise ValueError(
+            f"run.compile is true but the gradient of the compiled network is off by {error:.0%} "
+            f"with torch {torch.__version__} here; {GRADIENT_TOLERANCE:.0%} at most is accepted: "
+            f"set run.compile=false, or use another version of torch."
+        )

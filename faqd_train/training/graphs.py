@@ -14,6 +14,7 @@ from faqd_train.training.distributed import process_count
 WARM_UP = 3  # calls before the capture, in which memory, algorithms and compiled code are found
 
 Result = Any  # tensors, in whatever nesting
+_new_stream: Callable[[], torch.cuda.Stream] = torch.cuda.Stream
 
 
 def check_graphs(wanted: bool, device: torch.device) -> None:
@@ -47,7 +48,7 @@ class GraphedFunction:
         self, function: Callable[..., Result], generators: Sequence[torch.Generator] = ()
     ) -> None:
         self._function, self._generators = function, generators
-        self._stream: torch.cuda.Stream = torch.cuda.Stream(device=None)
+        self._stream = _new_stream()
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: list[Tensor] = []

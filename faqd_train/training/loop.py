@@ -20,7 +20,7 @@ from faqd_train.quantization.together import AlternatingProjections
 from faqd_train.quantization.weights import blend_shadow_weights
 from faqd_train.training import distributed
 from faqd_train.training.checkpoints import Checkpoints
-from faqd_train.training.compiling import Context, compiled
+from faqd_train.training.compiling import Context, check_same_gradient, compiled
 from faqd_train.training.divergence import CHECK_EVERY, Guard, stop_unless_finite
 from faqd_train.training.graphs import GraphedFunction, check_graphs
 from faqd_train.training.objective import objective_terms, weighted_sum
@@ -91,6 +91,7 @@ class Training:
         self._parallel = distributed.parallel(self._network, all_used=to_logits)
         self._batches: tuple[Tensor, ...] = ()  # of the epoch in progress
         self._order_sha256 = ""
+        self._is_checked = False  # that compiled passes give the gradient of plain ones
         self._batch_size = 0  # images of the batch in progress, of all processes
         self._graphed: GraphedFunction | None = None
         if config.run.cuda_graph:
@@ -140,6 +141,8 @@ class Training:
         batch = self._batches[self.state.batches]
         self._batch_size = len(batch)
         tensors = self._read_batch(batch, self.state.streams.augment)
+        if self.config.run.compile and not self._is_checked:
+            self._check_compiled(tensors)
         if self._graphed:
             self._graphed(*tensors)
         else:
@@ -168,6 +171,25 @@ class Training:
         if self._graphed:
             self._graphed.join()
         self._guard.check(self.state.epoch)
+
+    def _check_compiled(self, tensors: list[Tensor]) -> None:
+        """Refuse compiled passes that lose the gradient of the plain ones (ValueError)."""
+        before = {name: value.clone() for name, value in self._network.state_dict().items()}
+        probes, state = self.state.streams.probes, self.state.streams.probes.get_state()
+        parameters = [p for p in self._network.parameters() if p.requires_grad]
+        gradients = []
+        for context in (nullcontext, self._compiling):
+            if self._graphed:
+                self._project()
+            with context():
+                terms, _ = self._terms(self._network, *tensors)
+            loss = weighted_sum(terms, self.config.objective)
+            found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            gradients.append(torch.cat([gradient.flatten() for gradient in found]))
+            self._network.load_state_dict(before)
+            probes.set_state(state)
+        check_same_gradient(*gradients)
+        self._is_checked = True
 
     def _start_epoch(self) -> None:
         self.task.student.train()

@@ -115,6 +115,10 @@ class TrainingState:
         self.optimizer.load_state_dict(
             tree["optimizer"] | {"state": {int(index): m for index, m in moments.items()}}
         )
+        for parameter, moments in self.optimizer.state.items():
+            for name, moment in moments.items():  # a fused step wants them to lie as the weights do
+                if moment.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter).copy_(moment)
         self.schedule.load_state_dict(tree["schedule"])
         states = tree["generators"]
         own = self.streams.probes.get_state()
