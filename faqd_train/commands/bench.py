@@ -12,8 +12,8 @@ from rich.console import Console
 
 from faqd_train.benchmark.printing import render
 from faqd_train.benchmark.running import FAST, PARTS, Plan, run
+from faqd_train.files import write_atomically
 from faqd_train.networks.precision import find_device
-from faqd_train.runs.record import write_atomically
 
 
 def add_bench_command(commands: Any) -> None:

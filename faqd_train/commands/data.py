@@ -30,7 +30,7 @@ from faqd_train.data.loading import (
 )
 from faqd_train.data.sheet import contact_sheet
 from faqd_train.data.splits import SPLITS, Split
-from faqd_train.runs.record import write_atomically
+from faqd_train.files import write_atomically
 
 _SETTINGS = ("dir", "cache", "size", "held_out")
 

@@ -14,11 +14,11 @@ from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from faqd_train.files import write_atomically
 from faqd_train.grids.expand import GridRun, load_grid
 from faqd_train.grids.files import packaged_grids
 from faqd_train.grids.run import Outcome, command_list, outcomes_so_far, run_grid
 from faqd_train.networks.precision import find_device
-from faqd_train.runs.record import write_atomically
 
 _COLUMNS = ("run", "seeds", "validation", "test", "state")
 

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from faqd_train.files import write_atomically
 from faqd_train.networks.adapters import adapt
 from faqd_train.networks.taps import tapped
-from faqd_train.runs.record import write_atomically
 
 Features = dict[str, NDArray[np.float32]]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,44 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from faqd_train.files import write_atomically
+
 SCHEMA = 1
 
 Record = dict[str, Any]
-
-
-def write_atomically(path: Path, content: bytes, *, keep: Path | None = None) -> None:
-    """Write a file beside its place and move it in, so that no reader sees half of it.
-
-    The file that was there is kept under another name, if one is given.
-    """
-    # One name for all processes: what a killed one left is written over.
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let the renames in a folder outlive a power cut, where the system can be asked to."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folder
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such call
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from faqd_train.runs.record import write_atomically
+from faqd_train.files import write_atomically
 
 Tree = dict[str, Any]  # of JSON values and tensors
 
