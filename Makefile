@@ -12,28 +12,26 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 demo: $(INSTALLED)
 	$(BIN)/python -m analysis.demo
 
-# From the records of analysis/results.
+# From the records of analysis/records.
 figures: $(INSTALLED)
-	$(BIN)/python -m analysis.build
-	$(BIN)/python -m analysis.notebook_runs
+	$(BIN)/python -m analysis.products.build
+	$(BIN)/python -m analysis.notebooks.execute
 
-# Records first: what a CPU recomputes without captured maps.
+# Records first, about an hour. Studies of maps and weights of CIFAR-10 are computed anew where CIFAR
+# names them, and kept otherwise:
+#   make figures-fresh CIFAR='--run runs/cifar10-fa --weights runs/cifar10-float/weights.safetensors'
+CIFAR ?=
 figures-fresh: $(INSTALLED)
 	$(BIN)/faqd-train grid digits --out runs/digits
-	$(BIN)/faqd-train distill digits-fa run.capture=32 'run.capture_epochs=[1,2,3,5,7,10,15,20,25]' --teacher runs/digits/digits-teacher --out runs/digits-captured --overwrite
-	$(BIN)/python -m analysis.collect runs runs/digits/*/
-	$(BIN)/python -m analysis.studies affinities --run runs/digits-captured --about "Digits, 4W4A student by FA, 30 epochs"
-	$(BIN)/python -m analysis.studies ranks --run runs/digits-captured --about "Digits, 4W4A student by FA"
-	$(BIN)/python -m analysis.studies fixed-probes
-	$(BIN)/python -m analysis.studies floating-point
-	$(BIN)/python -m analysis.studies cost
+	$(BIN)/python -m analysis.records.collect runs runs/digits/*/ --replace
 	$(BIN)/faqd-math verify --json runs/verify.json
-	$(BIN)/python -m analysis.collect claims runs/verify.json --name standard --command "faqd-math verify --json FILE"
+	$(BIN)/python -m analysis.records.collect claims runs/verify.json --name standard --replace
+	$(BIN)/python -m analysis.studies all $(CIFAR) --replace
 	$(MAKE) figures
 
 # The record behind paper_figures/speed: some ten minutes in which nothing else should run.
 bench: $(INSTALLED)
-	$(BIN)/python -m analysis.studies speed
+	$(BIN)/python -m analysis.studies speed --replace
 
 # The site to read in a browser: build/companion/index.html.
 companion: $(INSTALLED)

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -18,26 +19,34 @@ matplotlib.use("Agg")
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
-from analysis.figures import affinity_maps, error_against_probes, training_curves
-from analysis.figures.drawing import to_bytes
-from analysis.studies.affinities import affinities
-from analysis.studies.probe_errors import stage_errors
+from analysis.products import training_curves
+from analysis.records.identity import describe_run
+from analysis.rendering.figures import style, to_bytes
+from analysis.studies import affinities
+from analysis.studies.probe_errors import DELTA, stage_errors
+from analysis.studies.probe_errors_figures import draw_errors
+from analysis.studies.study import Pairs
 from faqd_math.claims import CLAIMS, Report, verification_subjects, verify
 from faqd_math.claims.feature_files import load_feature_pairs
 from faqd_math.claims.standard_cases import standard_weights
 from faqd_math.reports.document import summary, verdict_table
 from faqd_train import load_config, run_experiment
-from faqd_train.config.migration import recorded_config
 from faqd_train.runs.record import Record
-
-Maps = dict[str, tuple[np.ndarray, np.ndarray]]
+from faqd_train.training.state import Epoch
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoRun:
     """One run of the demo: its configuration and how the table calls it."""
 
     config: str
@@ -46,13 +55,13 @@ class Plan:
     capture: bool = False
 
 
-TEACHER = Plan("digits-teacher", "teacher", teacher=False)
+TEACHER = DemoRun("digits-teacher", "teacher", teacher=False)
 STUDENTS = (
-    Plan("digits-float", "float student", teacher=False),
-    Plan("digits-qat", "QAT on labels", teacher=False),
-    Plan("digits-kd", "KD alone"),
-    Plan("digits-fa", "KD + FA", capture=True),
-    Plan("digits-ffa", "KD + FFA, k = 15", capture=True),
+    DemoRun("digits-float", "float student", teacher=False),
+    DemoRun("digits-qat", "QAT on labels", teacher=False),
+    DemoRun("digits-kd", "KD alone"),
+    DemoRun("digits-fa", "KD + FA", capture=True),
+    DemoRun("digits-ffa", "KD + FFA, k = 15", capture=True),
 )
 SHOWN = "digits-fa"
 
@@ -136,44 +145,42 @@ def _train(out: Path, console: Console, overrides: tuple[str, ...]) -> dict[str,
                 out / plan.config,
                 teacher=out / TEACHER.config if plan.teacher else None,
                 overwrite=True,
-                on_epoch=lambda _, task=task: progress.advance(task),
+                on_epoch=partial(_advance, progress, task),
             )
     return records
 
 
+def _advance(progress: Progress, task: TaskID, _: Epoch) -> None:
+    progress.advance(task)
+
+
 def _accuracy_table(records: dict[str, Record]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, justify in (
-        ("network", "left"),
-        ("weights", "right"),
-        ("activations", "right"),
-        ("labels", "left"),
-        ("validation", "right"),
-        ("test", "right"),
-    ):
-        table.add_column(heading, justify=justify)
+    for heading in ("network", "bits", "labels", "validation", "test"):
+        table.add_column(heading, justify="right" if heading in ("validation", "test") else "left")
     for plan in (TEACHER, *STUDENTS):
         record = records[plan.config]
-        config = recorded_config(record["config"])
+        words = describe_run(record)
         table.add_row(
             plan.name,
-            f"{config.quantization.weight_bits} bit",
-            f"{config.quantization.activation_bits} bit",
-            "yes" if config.objective.label else "none",
+            words["bits"],
+            "yes" if words["labels"] else "none",
             f"{100 * record['validation_accuracy']:.1f} %",
             f"{100 * record['test_accuracy']:.1f} %",
         )
     return table
 
 
-def _verify(pairs: Maps, console: Console, replications: int) -> Report:
+def _verify(pairs: Pairs, console: Console, replications: int) -> Report:
     rng = np.random.default_rng(0)
     subjects = verification_subjects(pairs, standard_weights(rng))
     with Progress(TextColumn("  claims"), BarColumn(), MofNCompleteColumn(), console=console) as p:
         return verify(CLAIMS, subjects, rng=rng, replications=replications, progress=p.track)
 
 
-def _draw(out: Path, records: dict[str, Record], after: Maps, replications: int) -> dict[Path, str]:
+def _draw(
+    out: Path, records: dict[str, Record], after: Pairs, replications: int
+) -> dict[Path, str]:
     """Write the pictures; return what each shows, by its path."""
     before = load_feature_pairs(out / SHOWN / "features_before.npz")
     rng = np.random.default_rng(0)
@@ -182,27 +189,28 @@ def _draw(out: Path, records: dict[str, Record], after: Maps, replications: int)
         for tap, (student, teacher) in after.items()
     }
     groups = [(plan.name, [records[plan.config]]) for plan in (TEACHER, *STUDENTS)]
-    drawn = {
-        "affinity-maps.png": (
-            affinity_maps.draw_result(affinities(before, after, "Digits, KD + FA")),
-            "what FA compares, before and after training",
-        ),
-        "ffa-error.png": (
-            error_against_probes.draw_result(
-                {
-                    "about": "Digits, KD + FA",
-                    "delta": next(iter(errors.values()))["delta"],
-                    "replications": replications,
-                    "stages": errors,
-                }
-            ),
-            "FFA's error against the number of probes, with its bounds",
-        ),
-        "training-curves.png": (
-            training_curves.draw_groups(groups, "Digits"),
-            "validation error and FA by epoch",
-        ),
+    about = "Digits, KD + FA"
+    result = {
+        "about": about,
+        "delta": DELTA,
+        "replications": replications,
+        "stages": errors,
     }
+    with style():
+        drawn = {
+            "affinity-maps.png": (
+                affinities.draw(affinities.affinities(before, after, about)),
+                "what FA compares, before and after training",
+            ),
+            "ffa-error.png": (
+                draw_errors(result),
+                "FFA's error against the number of probes, with its bounds",
+            ),
+            "training-curves.png": (
+                training_curves.draw_groups(groups, "Digits"),
+                "validation error and FA by epoch",
+            ),
+        }
     meanings = {}
     for name, (figure, meaning) in drawn.items():
         (out / name).write_bytes(to_bytes(figure, ["png"])["png"])

@@ -1,11 +1,10 @@
 """The definitions and the theory of feature affinity: small, pure, readable beside the paper."""
 
-from faqd_math import claims, cost, quantize
+from faqd_math import claims, cost, quantize, released
 from faqd_math.features import affinity
 from faqd_math.gradients import fa_gradient, ffa_gradient
 from faqd_math.losses import fa_loss, ffa_loss
 from faqd_math.probes import sample_probes
-from faqd_math.released import losses as released
 from faqd_math.spectrum import effective_rank, gap_spectrum, stable_rank
 from faqd_math.theory import bounds, estimators, law, moments, order_one
 

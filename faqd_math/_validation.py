@@ -138,7 +138,7 @@ def check_spectrum(spectrum: Any) -> Array:
 
 
 def reduce_samples(values: Array, reduction: str, *, single: bool) -> Any:
-    """Reduce one value a sample (B,) by "mean", "sum" or "none"; a single map gives a float."""
+    """Reduce one value per sample (B,) by "mean", "sum" or "none"; a single map gives a float."""
     if single:
         return float(values[0])
     if reduction == "none":

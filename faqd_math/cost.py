@@ -9,11 +9,11 @@ from typing import Literal
 
 from faqd_math._validation import check_choice, check_count
 
-Path = Literal["direct", "ffa", "gram"]
+LossPath = Literal["direct", "ffa", "gram"]
 
 
 def multiply_adds(
-    path: Path, n: int, student_channels: int, teacher_channels: int, k: int = 15
+    path: LossPath, n: int, student_channels: int, teacher_channels: int, k: int = 15
 ) -> int:
     """Multiply-adds of one sample's loss of order 2 by ``path`` (§4).
 
@@ -38,11 +38,7 @@ def multiply_adds(
     >>> [multiply_adds(path, 1024, 16, 16) for path in ("direct", "ffa", "gram")]
     [33554432, 983040, 786432]
     """
-    check_choice(path, "path", ("direct", "ffa", "gram"))
-    n = check_count(n, "n")
-    cs = check_count(student_channels, "student_channels")
-    ct = check_count(teacher_channels, "teacher_channels")
-    k = check_count(k, "k")
+    n, cs, ct, k = _checked(path, n, student_channels, teacher_channels, k)
     if path == "direct":
         return n * n * (cs + ct)
     if path == "ffa":
@@ -51,7 +47,7 @@ def multiply_adds(
 
 
 def extra_bytes(
-    path: Path,
+    path: LossPath,
     n: int,
     student_channels: int,
     teacher_channels: int,
@@ -69,11 +65,7 @@ def extra_bytes(
     >>> extra_bytes("direct", 3136, 64, 64), extra_bytes("gram", 3136, 64, 64)
     (78675968, 98304)
     """
-    check_choice(path, "path", ("direct", "ffa", "gram"))
-    n = check_count(n, "n")
-    cs = check_count(student_channels, "student_channels")
-    ct = check_count(teacher_channels, "teacher_channels")
-    k = check_count(k, "k")
+    n, cs, ct, k = _checked(path, n, student_channels, teacher_channels, k)
     itemsize = check_count(itemsize, "itemsize")
     if path == "direct":
         return itemsize * n * n
@@ -82,7 +74,14 @@ def extra_bytes(
     return itemsize * (cs * cs + ct * ct + cs * ct)
 
 
-def cheapest_exact(n: int, student_channels: int, teacher_channels: int) -> Path:
+def _checked(path: LossPath, n: int, cs: int, ct: int, k: int) -> tuple[int, int, int, int]:
+    check_choice(path, "path", ("direct", "ffa", "gram"))
+    counts = {"n": n, "student_channels": cs, "teacher_channels": ct, "k": k}
+    n, cs, ct, k = (check_count(count, name) for name, count in counts.items())
+    return n, cs, ct, k
+
+
+def cheapest_exact(n: int, student_channels: int, teacher_channels: int) -> LossPath:
     """Name the exact path of order 2 with fewer multiply-adds: "gram", unless N is small (§4).
 
     Examples

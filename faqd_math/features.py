@@ -106,7 +106,7 @@ def affinity(features: Any) -> Array:
     Raises
     ------
     TypeError
-        If ``features`` is no NumPy array or not floating.
+        If ``features`` is not a floating NumPy array.
     ValueError
         If its rank is not 3 or 4, or it is empty, NaN or infinite.
 

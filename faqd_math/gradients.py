@@ -24,7 +24,7 @@ def fa_gradient(
     Parameters
     ----------
     student, teacher : array (C, H, W) or (B, C, H, W)
-        As in `faqd_math.fa_loss`.
+        As in `faqd_math.fa_loss`, which says what is refused.
     order : {2, 1}
         The norm.
     reduction : {"mean", "sum"}
@@ -33,11 +33,6 @@ def fa_gradient(
     Returns
     -------
     array of the student's shape, float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.fa_loss`.
 
     Examples
     --------
@@ -69,25 +64,7 @@ def ffa_gradient(
     G = (2/(kN²))·X(VZᵀ + ZVᵀ) with V = AZ at order 2, and V = sign(AZ)/2 at order 1; then
     through the normalisation as in `fa_gradient`. O(NkC): no N×N matrix.
 
-    Parameters
-    ----------
-    student, teacher : array (C, H, W) or (B, C, H, W)
-        As in `faqd_math.fa_loss`.
-    probes : array (N, k) or (B, N, k)
-        The probes of the loss.
-    order : {2, 1}
-        The norm.
-    reduction : {"mean", "sum"}
-        Over the samples of a batch.
-
-    Returns
-    -------
-    array of the student's shape, float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.ffa_loss`.
+    Parameters are those of `fa_gradient`, and the probes of the loss, (N, k) or (B, N, k).
 
     Examples
     --------

@@ -52,7 +52,7 @@ def fa_loss(
     Raises
     ------
     TypeError
-        If a map is no NumPy array or not floating.
+        If a map is not a floating NumPy array.
     ValueError
         If a map has another rank, is empty, NaN or infinite, the batches differ, or an option
         is unknown.
@@ -81,11 +81,13 @@ def fa_loss(
         )
     x, y, _ = unit_pixel_pair(student, teacher)
     if order == 1:
-        totals = _direct(x, y, order)
+        totals = direct_total(x, y, order)
     elif method == "auto":
-        totals = _safest_cheapest(x, y)
+        totals = automatic_total(x, y)
     else:
-        totals = {"direct": _direct, "gram": _gram, "spectrum": _spectrum}[method](x, y)
+        totals = {"direct": direct_total, "gram": gram_total, "spectrum": spectrum_total}[method](
+            x, y
+        )
     values = totals / x.shape[-1] ** 2
     return reduce_samples(values, reduction, single=np.ndim(student) == 3)
 
@@ -109,7 +111,7 @@ def ffa_loss(
     student, teacher : array (C, H, W) or (B, C, H, W)
         As in `fa_loss`.
     probes : array (N, k) or (B, N, k)
-        From `sample_probes`, shared by the batch or one matrix a sample.
+        From `sample_probes`, shared by the batch or one matrix per sample.
     order : {2, 1}
         The norm, as above.
     reduction : {"mean", "sum", "none"}
@@ -150,8 +152,8 @@ def apply_gap(x: Array, y: Array, z: Array) -> Array:
     return x.mT @ (x @ z) - y.mT @ (y @ z)
 
 
-def _direct(x: Array, y: Array, order: Order = 2) -> Array:
-    """Form each sample's gap; one at a time, so that memory stays at N²."""
+def direct_total(x: Array, y: Array, order: Order = 2) -> Array:
+    """Σ|A_ij|^order of each sample, (B,), with one N×N matrix in memory at a time."""
     totals = np.empty(len(x))
     for b, (xb, yb) in enumerate(zip(x, y, strict=True)):
         gap = xb.T @ xb - yb.T @ yb
@@ -165,19 +167,22 @@ def _gram_terms(x: Array, y: Array) -> tuple[Array, Array]:
     return np.maximum(size - 2 * squared_norm(x @ y.mT), 0.0), size
 
 
-def _gram(x: Array, y: Array) -> Array:
+def gram_total(x: Array, y: Array) -> Array:
+    """μ = ‖A‖_F² of each sample, (B,), by the Gram identity (I4)."""
     return _gram_terms(x, y)[0]
 
 
-def _spectrum(x: Array, y: Array) -> Array:
+def spectrum_total(x: Array, y: Array) -> Array:
+    """μ of each sample, (B,), by a QR of its channels (I5)."""
     return squared_norm(small_gap(x, y))
 
 
-def _safest_cheapest(x: Array, y: Array) -> Array:
+def automatic_total(x: Array, y: Array) -> Array:
+    """μ of each sample, (B,), by the cheapest path that keeps its digits."""
     if cheapest_exact(x.shape[2], x.shape[1], y.shape[1]) == "direct":
-        return _direct(x, y)
+        return direct_total(x, y)
     totals, size = _gram_terms(x, y)
     cancelled = totals < CANCELLATION * size
     if cancelled.any():
-        totals[cancelled] = _spectrum(x[cancelled], y[cancelled])
+        totals[cancelled] = spectrum_total(x[cancelled], y[cancelled])
     return totals

@@ -74,7 +74,7 @@ def sample_probes(
     Raises
     ------
     TypeError
-        If n, k or batch is no integer, or rng no Generator.
+        If n, k or batch is not an integer, or rng is not a Generator.
     ValueError
         If n, k or batch is below 1, the law unknown, or k > n for orthogonal probes.
 

@@ -55,7 +55,7 @@ def project_weights(weights: Any, bits: int, *, channel_axis: int | None = None)
     Raises
     ------
     TypeError
-        If the weights are no floating NumPy array, or bits or channel_axis no integer.
+        If the weights are not a floating NumPy array, or bits or channel_axis not an integer.
     ValueError
         If the weights are empty, NaN or infinite, bits is not in 1 … 8, or they lack the axis.
 
@@ -116,11 +116,6 @@ def alternating_projection(
     errors : array (iterations,)
         ‖w − q‖₂ after each iteration.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As `project_weights`; and if iterations < 1 or initial_step is out of range.
-
     Examples
     --------
     >>> weights = np.array([1.0, 0.75, 0.125, 0.125])
@@ -167,7 +162,7 @@ def quantize_activations(x: Any, bits: int, step: float) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If x is no finite floating NumPy array, bits not in 1 … 8 or step not positive.
+        If x is not a finite floating NumPy array, bits not in 1 … 8 or step not positive.
 
     Examples
     --------
@@ -185,7 +180,7 @@ def activation_derivatives(x: Any, bits: int, step: float) -> tuple[Array, Array
     Parameters
     ----------
     x, bits, step
-        As in `quantize_activations`.
+        As in `quantize_activations`, which says what is refused.
 
     Returns
     -------
@@ -193,11 +188,6 @@ def activation_derivatives(x: Any, bits: int, step: float) -> tuple[Array, Array
         1 on (0, (2^b − 1)α], else 0.
     d_step : array of x's shape
         0 for x <= 0; 2^{b−1}, the mean of the levels 1 … 2^b − 1, inside; 2^b − 1 beyond.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `quantize_activations`.
 
     Examples
     --------

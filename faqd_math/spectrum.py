@@ -1,4 +1,4 @@
-"""Eigenvalues of the affinity gap from a (C_s+C_t)-sized problem, and what they tell (§1)."""
+"""Eigenvalues of the affinity gap from a (C_s+C_t)-sized problem, and its ranks (§1)."""
 
 from __future__ import annotations
 
@@ -43,17 +43,12 @@ def gap_spectrum(student: Any, teacher: Any) -> Array:
     Parameters
     ----------
     student, teacher : array (C, H, W) or (B, C, H, W)
-        Feature maps; channels and sizes may differ, the teacher is resized to the student.
+        As in `faqd_math.fa_loss`, which says what is refused.
 
     Returns
     -------
     array (r,) or (B, r), float64
         r = min(N, C_s + C_t) eigenvalues by decreasing magnitude; all others of the N are 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.fa_loss`.
 
     Examples
     --------
@@ -101,3 +96,17 @@ def relative_squares(spectrum: Any) -> Array:
     magnitudes = np.abs(check_spectrum(spectrum))
     peak = magnitudes.max(initial=0.0)
     return (magnitudes / peak) ** 2 if peak > 0 else np.empty(0)
+
+
+def is_rounding(spectrum: Array, n: int, channels: int) -> bool:
+    """Tell whether a gap's spectrum is explained by rounding: some (N + 2C)u per entry.
+
+    Parameters
+    ----------
+    spectrum : array (r,)
+        From `gap_spectrum`.
+    n, channels : int
+        Pixels N, and the channels C of both maps together.
+    """
+    rounding = 64 * (n + 2 * channels) * float(np.finfo(np.float64).eps)
+    return bool(np.linalg.norm(spectrum) / n <= rounding)

@@ -17,6 +17,7 @@ from faqd_train.commands.bench import add_bench_command, run_bench_command
 from faqd_train.commands.configs import add_configs_command, run_configs_command
 from faqd_train.commands.data import add_data_command, run_data_command
 from faqd_train.commands.grid import add_grid_command, run_grid_command
+from faqd_train.commands.import_network import add_import_command, run_import_command
 from faqd_train.config.files import load_config, packaged_configs
 from faqd_train.config.schema import Config
 from faqd_train.networks.precision import find_device
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run_bench_command(options)
         elif options.command == "configs":
             run_configs_command(options)
+        elif options.command == "import":
+            run_import_command(options)
         elif options.command == "evaluate":
             _evaluate(options)
         else:
@@ -123,6 +126,7 @@ def _parser() -> _Parser:
     command.add_argument("--weights", choices=("last", "best"), default="last")
     command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     add_data_command(commands)
+    add_import_command(commands)
     add_grid_command(commands)
     add_configs_command(commands)
     add_bench_command(commands)

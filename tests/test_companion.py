@@ -13,12 +13,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from browser import PHONE, open_phone, visit
 
-from analysis import results
-from analysis.build import FOLDER, PICTURES, PRODUCTS
 from analysis.companion.pages import GROUPS, claims_page, plain, reproduce_page
-from analysis.notebook_runs import notebooks
-from analysis.provenance import ROOT, read_manifest
-from analysis.tables.theory import CLAIMS as CLAIMS_RECORD
+from analysis.notebooks.execute import notebooks
+from analysis.products.build import FOLDER
+from analysis.products.catalogue import PRODUCTS, load_records
+from analysis.products.claims import RECORD as CLAIMS_RECORD
+from analysis.products.manifest import ROOT, read_manifest
 from faqd_math.claims import CLAIMS
 
 # Where the site names an address that a browser loads unasked.
@@ -74,7 +74,7 @@ def phone():
 
 
 def record():
-    return results.load(results.FOLDER / f"{CLAIMS_RECORD}.json")
+    return load_records()[CLAIMS_RECORD]
 
 
 def broken(pages):
@@ -132,46 +132,53 @@ def test_a_claim_that_fails_lacks_a_verdict_or_was_reworded_says_so():
 
 def test_every_product_stands_beside_its_one_command_and_its_records():
     manifest = read_manifest(FOLDER)
-    page = reproduce_page(PRODUCTS, manifest, results.load_all())
+    page = reproduce_page(PRODUCTS, manifest, load_records())
     for name in PRODUCTS:
         section = page.partition(f"### {name}\n")[2].partition("\n##")[0]
-        assert f"```sh\npython -m analysis.build {name}\n```" in section
+        assert f"```sh\npython -m analysis.products.build {name}\n```" in section
         for used in manifest["products"][name]["records"]:
             assert f"`{used}`" in section
+
+
+def test_what_is_said_of_provenance_is_true_of_the_records():
+    records = load_records()
+    page = reproduce_page(PRODUCTS, read_manifest(FOLDER), records)
+    known = sum(record.revision is not None for record in records.values())
+    assert f"{known} of {len(records)} records name the revision of the code" in page
+    for name, record in records.items():
+        (row,) = re.findall(rf"^\| `{re.escape(name)}` \|(.*)$", page, flags=re.MULTILINE)
+        assert record.command in row
+        assert ("unknown" in row) == (record.revision is None)
+        assert row.endswith("+ |") == bool(record.dirty)
+    index = (ROOT / "analysis" / "companion" / "index.md").read_text("utf-8")
+    assert "name the command, seeds and versions behind them and, where the code lay in a" in index
+    assert all(record.command and record.version and record.versions for record in records.values())
 
 
 def test_a_missing_record_is_named():
     manifest = read_manifest(FOLDER)
     manifest["products"]["quantizers"] |= {"records": {}, "missing": ["studies/quantizers"]}
-    page = reproduce_page(PRODUCTS, manifest, results.load_all())
+    page = reproduce_page(PRODUCTS, manifest, load_records())
     assert "Made from no record; not run: `studies/quantizers`." in page
 
 
 @pytest.mark.parametrize(
-    ("text", "seen"),
+    ("text", "leads_nowhere", "elsewhere"),
     [
-        ('<a href="other.html">', ["page.html: other.html"]),
-        ('<a href="#there">', ["page.html: #there"]),
-        ('<img src="gone.png">', ["page.html: gone.png"]),
-        ('<p id="here"><a href="#here"><a href="page.html#here"><a href="https://doi.org/1">', []),
+        ('<a href="other.html">', ["page.html: other.html"], []),
+        ('<a href="#there"><img src="gone.png">', ["page.html: #there", "page.html: gone.png"], []),
+        ('<p id="here"><a href="page.html#here"><a href="https://doi.org/1">', [], []),
+        ('<script src="https://a.invalid/b.js">', [], ["https://a.invalid/b.js"]),
+        ('<link rel="stylesheet" href="//a.invalid/b.css">', [], ["//a.invalid/b.css"]),
     ],
 )
-def test_broken_links_are_seen(tmp_path, text, seen):
+def test_links_that_lead_nowhere_or_load_from_elsewhere_are_seen(
+    tmp_path, text, leads_nowhere, elsewhere
+):
     path = tmp_path / "page.html"
     path.write_text(text, "utf-8")
-    assert broken({path: Page(text)}) == seen
-
-
-@pytest.mark.parametrize(
-    ("text", "seen"),
-    [
-        ('<script src="https://a.invalid/b.js">', ["https://a.invalid/b.js"]),
-        ('<link rel="stylesheet" href="//a.invalid/b.css">', ["//a.invalid/b.css"]),
-        ('<a href="https://doi.org/1"><img src="b.png"><script src="b.js">', []),
-    ],
-)
-def test_what_is_loaded_from_elsewhere_is_seen(text, seen):
-    assert external(Page(text)) == seen
+    assert external(Page(text)) == elsewhere
+    assert [link for link in broken({path: Page(text)}) if "//" not in link] == leads_nowhere
 
 
 def test_the_site_is_whole(site, pages):
@@ -204,7 +211,9 @@ def test_headings_go_down_one_level_at_a_time(pages):
 
 def test_every_figure_is_shown_twice_with_its_alternative_text(pages):
     texts = [attributes.get("alt") for page in pages.values() for attributes in page.all("img")]
-    assert sorted(texts, key=str) == sorted(2 * [picture.text for picture in PICTURES])
+    assert sorted(texts, key=str) == sorted(
+        2 * [product.text for product in PRODUCTS.values() if product.is_figure]
+    )
 
 
 def test_nothing_is_loaded_from_elsewhere(site, pages):

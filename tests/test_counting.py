@@ -50,8 +50,8 @@ def test_peak_forgets_results_that_are_gone():
 @pytest.mark.parametrize(
     ("path", "run"),
     [
-        ("direct", losses._direct),
-        ("gram", losses._gram),
+        ("direct", losses.direct_total),
+        ("gram", losses.gram_total),
         ("ffa", lambda x, y: losses.apply_gap(x, y, np.ones((400, 15))) ** 2),
     ],
 )

@@ -24,10 +24,10 @@ from tiny_data import (
 from faqd_train.config.schema import DataConfig
 from faqd_train.data import describe, has_labels, load_images, load_labels, load_record
 from faqd_train.data.downloads import download
-from faqd_train.data.hashes import file_sha256
 from faqd_train.data.readers.cifar import CIFAR10
 from faqd_train.data.readers.idx import CLASS_NAMES
 from faqd_train.data.readers.image_files import decode_image
+from faqd_train.files import file_sha256
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import faqd_math as fm
-from analysis.estimators import compare_estimators
+from analysis.studies.estimators import compare_estimators
 from faqd_math.claims import cases_from_pairs
 from faqd_math.features import unit_pixel_pair
 from faqd_math.gradients import unit_fa_gradient
-from faqd_math.testing import assert_mean, feature_pairs, generators, properties
+from faqd_math.testing import assert_mean, generators
 from faqd_math.theory import estimators
 
 
@@ -50,18 +50,6 @@ def test_gradient_over_all_draws_is_the_gradient_of_fa(m):
     assert np.abs(tangent[:, live]).max() < 1e-13
 
 
-@given(feature_pairs(same_size=True), generators())
-def test_all_pixels_give_fa_itself(pair, rng):
-    student, teacher = pair
-    n = student.shape[-2] * student.shape[-1]
-    if n < 2:
-        return
-    pixels = estimators.sample_pixels(n, n, rng=rng)
-    actual = estimators.sampled_fa_loss(student, teacher, pixels)
-    tolerance = 2 * properties.loss_tolerance(student, teacher)
-    assert actual == pytest.approx(fm.fa_loss(student, teacher), abs=tolerance)
-
-
 @given(st.integers(2, 40), st.data(), generators())
 def test_draws_are_distinct_pixels(n, data, rng):
     m = data.draw(st.integers(2, n))
@@ -73,7 +61,7 @@ def test_draws_are_distinct_pixels(n, data, rng):
 
 
 def test_every_pixel_is_drawn_equally_often():
-    """20,000 draws of 3 of 7; each share within 5 σ, 6e-7 a pixel."""
+    """20,000 draws of 3 of 7; each share within 5 σ, 6e-7 for each pixel."""
     pixels = estimators.sample_pixels(7, 3, rng=np.random.default_rng(0), batch=20_000)
     shares = np.bincount(pixels.ravel(), minlength=7) / 20_000
     assert np.abs(shares - 3 / 7).max() < 5 * np.sqrt(3 / 7 * 4 / 7 / 20_000)
@@ -119,24 +107,6 @@ def test_cost_buys_all_pixels_where_gram_is_cheaper_than_ffa():
         assert cost <= fm.cost.multiply_adds("ffa", n, cs, ct, 15)
 
 
-def test_bad_requests_are_refused():
-    student, teacher = small_maps()
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="m is 9, of n = 6 pixels; 2 to n is accepted"):
-        estimators.sample_pixels(6, 9, rng=rng)
-    with pytest.raises(TypeError, match="pixels has dtype float64; integers are accepted"):
-        estimators.sampled_fa_loss(student, teacher, [0.0, 1.0])
-    with pytest.raises(ValueError, match=r"pixels has shape \(1,\); \(m,\) or \(1, m\) with m ≥ 2"):
-        estimators.sampled_fa_loss(student, teacher, [0])
-    for wrong in ([0, 0], [0, 6], [-1, 2]):
-        with pytest.raises(ValueError, match="pixels repeats an index or leaves 0 to 5"):
-            estimators.sampled_fa_loss(student, teacher, wrong)
-    with pytest.raises(ValueError, match=r"m is 7; one sample's map \(C, H, W\) of four pixels"):
-        estimators.sampled_variance(student, teacher, 7)
-    with pytest.raises(ValueError, match="sketch is 3 and k is 3; sketch < k ≤ N = 6"):
-        estimators.deflated_probes(student, teacher, 3, sketch=3, rng=rng)
-
-
 def test_the_study_finds_what_the_theory_says():
     """FFA's errors by P2 and P8, the sampled one's by E2, each within 5 errors of an rms."""
     (case,) = cases_from_pairs(
@@ -144,7 +114,7 @@ def test_the_study_finds_what_the_theory_says():
     )
     replications = 1000
     errors = {
-        error.estimator: error
+        error["estimator"]: error
         for error in compare_estimators(
             [case], rng=np.random.default_rng(0), k=6, replications=replications
         )
@@ -157,6 +127,6 @@ def test_the_study_finds_what_the_theory_says():
         "sampled pixels": estimators.sampled_variance(case.student, case.teacher, m) / case.mu**2,
     }
     for name, variance in expected.items():
-        assert errors[name].value_error == pytest.approx(variance**0.5, rel=0.15, abs=1e-9)
+        assert errors[name]["value_error"] == pytest.approx(variance**0.5, rel=0.15, abs=1e-9)
     for error in errors.values():
-        assert abs(error.bias_in_errors) < 5
+        assert abs(error["bias_in_errors"]) < 5

@@ -1,4 +1,4 @@
-"""Figures: rebuilt to the byte, never older than what they show, legible at one column's width."""
+"""Figures and tables: rebuilt to the byte, never older than what they show, legible."""
 
 import shutil
 from dataclasses import replace
@@ -9,49 +9,48 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 
-from analysis import build, provenance, results
-from analysis.figures.drawing import STYLE, WIDTH
+from analysis.products import build, manifest
+from analysis.products.catalogue import PRODUCTS, load_records
+from analysis.products.training_curves import draw_groups
+from analysis.rendering.figures import WIDTH, style
+from analysis.rendering.product import make
 
 mpl.use("Agg")
 
 COMMITTED = build.FOLDER
-PICTURES = {picture.name: picture for picture in build.PICTURES}
+FIGURES = {name: product for name, product in PRODUCTS.items() if product.is_figure}
 
 
 @pytest.fixture(scope="module")
 def records():
-    return results.load_all()
+    return load_records()
 
 
 def users(record):
     """Products that need a record, by their own declaration."""
-    return {
-        name
-        for name, product in build.PRODUCTS.items()
-        if build.needs_of(product, {record: None}).records
-    }
+    return {name for name, product in PRODUCTS.items() if product.choose({record: None})}
+
+
+def made_of():
+    return manifest.read_manifest(COMMITTED)["products"]
 
 
 def test_no_committed_product_is_older_than_what_it_is_made_from(records):
     assert build.stale(COMMITTED, records) == []
 
 
-@pytest.mark.parametrize("name", build.PRODUCTS)
+@pytest.mark.parametrize("name", PRODUCTS)
 def test_a_rebuilt_product_is_the_committed_one(records, name):
-    made_with = provenance.read_manifest(COMMITTED)["matplotlib"]
-    for suffix, content in build.make(build.PRODUCTS[name], records).items():
+    made_with = manifest.read_manifest(COMMITTED)["matplotlib"]
+    for suffix, content in make(PRODUCTS[name], records).items():
         if suffix in ("pdf", "png") and version("matplotlib") != made_with:
             pytest.skip(f"pictures were drawn by Matplotlib {made_with}")
         assert content == (COMMITTED / f"{name}.{suffix}").read_bytes(), suffix
 
 
 def test_the_folder_holds_nothing_but_products():
-    files = {file for p in manifest()["products"].values() for file in p["files"]}
+    files = {file for p in made_of().values() for file in p["files"]}
     assert {path.name for path in COMMITTED.iterdir()} == files | {"README.md", "manifest.json"}
-
-
-def manifest():
-    return provenance.read_manifest(COMMITTED)
 
 
 @pytest.fixture
@@ -68,27 +67,27 @@ def test_another_record_makes_exactly_its_users_stale(records, record):
 
 
 def test_other_code_makes_a_figure_stale(records, copied):
-    products = manifest()["products"]
+    products = made_of()
     products["quantizers"]["code"] = "0" * 64
-    provenance.write_manifest(copied, products)
+    manifest.write_manifest(copied, products)
     assert build.stale(copied, records) == ["quantizers: older than its code"]
 
 
 def test_the_code_of_a_figure_reaches_what_it_imports():
-    files = manifest()["products"]["error-against-probes"]["code_files"]
+    files = made_of()["order-one-against-order-two"]["code_files"]
     assert {
-        "analysis/figures/error_against_probes.py",
-        "analysis/figures/drawing.py",
-        "analysis/results.py",
-        "analysis/faqd.mplstyle",
+        "analysis/studies/orders.py",
+        "analysis/rendering/figures.py",
+        "analysis/rendering/faqd.mplstyle",
+        "analysis/records/store.py",
     } <= set(files)
-    assert "analysis/figures/quantizers.py" not in files
+    assert "analysis/studies/quantizers.py" not in files
 
 
-def test_a_figure_that_was_touched_or_lost_is_named(records, copied):
+def test_a_file_that_was_changed_or_lost_is_named(records, copied):
     (copied / "cost.csv").write_text("1")
     (copied / "quantizers.png").unlink()
-    assert build.stale(copied, records) == [
+    assert sorted(build.stale(copied, records)) == [
         "cost: cost.csv is not the file that was made",
         "quantizers: quantizers.png is not the file that was made",
     ]
@@ -97,29 +96,24 @@ def test_a_figure_that_was_touched_or_lost_is_named(records, copied):
 def test_without_a_record_exactly_its_users_say_so(records):
     for lost in (name for name in records if name.startswith(("studies/", "claims/"))):
         left = {name: record for name, record in records.items() if name != lost}
-        lacking = {n for n, p in build.PRODUCTS.items() if build.needs_of(p, left).missing}
+        lacking = {name for name, product in PRODUCTS.items() if not product.choose(left)}
         assert lacking == users(lost)
         for name in lacking:
-            text = build.make(build.PRODUCTS[name], left)["csv"].decode()
+            text = make(PRODUCTS[name], left)["csv"].decode()
             assert "not run" in text
             assert lost in text
 
 
 def test_without_one_run_its_seed_is_gone_from_figure_and_table(records):
-    lost = "runs/digits-4w4a-fa-label-free-seed1"
+    lost = next(
+        name for name in records if "digits-preactresnet8-4w4a-fa-" in name and "seed1" in name
+    )
     left = {name: record for name, record in records.items() if name != lost}
-    curves = build.PRODUCTS["training-curves-digits"]
-    row = "digits,scratch,4W4A,FA,no,"
-    with_all, without = (
-        [build.make(build.PRODUCTS["accuracy"], r)["csv"].decode(), curves.rows(r)]
-        for r in (build.needs_of(curves, records).records, build.needs_of(curves, left).records)
-    )
-    n_all, n_left = (
-        int(next(line for line in text.splitlines() if line.startswith(row)).split(",")[7])
-        for text, _ in (with_all, without)
-    )
-    assert n_left == n_all - 1
-    assert lost.removeprefix("runs/") not in {line["run"] for line in without[1]}
+    for product in (PRODUCTS["accuracy"], PRODUCTS["training-curves-digits"]):
+        texts = [make(product, r)["csv"].decode() for r in (records, left)]
+        assert texts[0] != texts[1]
+    assert lost.removeprefix("runs/") in make(product, records)["csv"].decode()
+    assert lost.removeprefix("runs/") not in make(product, left)["csv"].decode()
 
 
 def test_without_any_record_all_products_are_still_built(tmp_path):
@@ -138,11 +132,31 @@ def test_unknown_products_are_refused(capsys):
     assert "unknown: nonsense; known: error-against-probes" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module", params=PICTURES)
+def long_and_short_runs(_):
+    """Trainings of 200 and 8 epochs, one of them of images without labels."""
+
+    def epochs(count, accuracy):
+        return {
+            "epochs": [
+                {"epoch": e, "terms": {"fa": 1 / e}, "validation_accuracy": accuracy}
+                for e in range(1, count + 1)
+            ]
+        }
+
+    names = ["float supervised, teacher", *(f"4W4A FFA, k = {k}, fine-tuned" for k in (1, 5, 15))]
+    groups = [(name, [epochs(200, 0.9 + 0.01 * i)]) for i, name in enumerate(names)]
+    return draw_groups([*groups, ("4W4A KD", [epochs(8, None)])], "CIFAR-10")
+
+
+DRAWN = {name: product.draw for name, product in FIGURES.items()}
+DRAWN["long and short runs"] = long_and_short_runs
+
+
+@pytest.fixture(scope="module", params=DRAWN)
 def drawn(request, records):
-    picture = PICTURES[request.param]
-    with plt.style.context(STYLE):
-        figure = picture.draw(build.needs_of(picture, records).records)
+    product = PRODUCTS.get(request.param)
+    with style():
+        figure = DRAWN[request.param](product.given(records) if product else records)
         figure.draw_without_rendering()
         yield figure
     plt.close(figure)
@@ -190,16 +204,11 @@ def test_a_figure_is_a_column_wide_and_says_what_is_seen(drawn):
     assert drawn.get_suptitle()
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_fonts_are_embedded_as_outlines_and_no_date_is_told(name):
+@pytest.mark.parametrize("name", FIGURES)
+def test_fonts_are_embedded_no_date_is_told_and_there_is_an_alternative_text(name):
     content = (COMMITTED / f"{name}.pdf").read_bytes()
     assert b"/FontFile2" in content
     assert b"/Type3" not in content
     assert b"CreationDate" not in content
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_figure_tells_those_who_cannot_see_it(name):
-    text = PICTURES[name].text
-    assert len(text) > 40
-    assert text.endswith(".")
+    assert len(FIGURES[name].text) > 40
+    assert FIGURES[name].text.endswith(".")

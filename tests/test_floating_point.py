@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analysis.floating_point import ErrorRow, error_table
+from analysis.studies.floating_point import ErrorRow, error_table
 
 SMALL = {"channels": 3, "side": 4, "k": 5}
 

@@ -1,18 +1,16 @@
-"""I1–I10 as properties of the NumPy reference."""
+"""I1–I9 as properties of the NumPy reference, whose gradients test_reference.py compares, too."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from problems import single_pairs
 
 import faqd_math as fm
 from faqd_math.testing import feature_maps, feature_pairs, feature_triples, generators, probes_for
 from faqd_math.testing import properties as identity
 
 ORDERS = [1, 2]
-single_pairs = feature_pairs(max_batch=1, same_size=True).map(
-    lambda pair: tuple(m if m.ndim == 3 else m[0] for m in pair)
-)
 
 
 def fa(order, method="auto"):
@@ -100,49 +98,3 @@ def test_i8_i9_gradients_are_tangent(order, data, pair):
     probes = data.draw(probes_for(pair[0]))
     identity.gradient_is_tangent(lambda s, t: fm.fa_gradient(s, t, order=order), *pair)
     identity.gradient_is_tangent(lambda s, t: fm.ffa_gradient(s, t, probes, order=order), *pair)
-
-
-def unit_vectors(features):
-    pixels = features.reshape(len(features), -1)
-    norms = np.linalg.norm(pixels, axis=0)
-    return np.divide(pixels, norms, out=np.zeros_like(pixels), where=norms > 0), norms
-
-
-def assert_is_gradient_by_unit_pixels(by_features, by_unit_pixels, student, tolerance, what):
-    """Compare ‖F_i‖ times the gradient by F_i with the other, projected off x_i; 0 where dead."""
-    x, norms = unit_vectors(student)
-    tangent = (by_unit_pixels - x * (x * by_unit_pixels).sum(axis=0)) * (norms > 0)
-    identity.assert_close(by_features.reshape(x.shape) * norms, tangent, tolerance, what)
-
-
-@given(single_pairs)
-def test_i8_gradient_by_unit_pixels_is_four_xa_over_n_squared(pair):
-    x, _ = unit_vectors(pair[0])
-    gap = fm.affinity(pair[0]) - fm.affinity(pair[1])
-    expected = 4 / len(gap) ** 2 * x @ gap
-    tolerance = 4 * identity.loss_tolerance(*pair)
-    assert_is_gradient_by_unit_pixels(fm.fa_gradient(*pair), expected, pair[0], tolerance, "I8")
-
-
-@given(st.data(), single_pairs)
-def test_i9_ffa_gradient_by_unit_pixels_averages_over_the_probes(data, pair):
-    probes = data.draw(probes_for(pair[0]))
-    x, _ = unit_vectors(pair[0])
-    gap = fm.affinity(pair[0]) - fm.affinity(pair[1])
-    zz = probes @ probes.T
-    expected = 2 / (probes.shape[1] * len(gap) ** 2) * x @ (gap @ zz + zz @ gap)
-    tolerance = 4 * identity.loss_tolerance(*pair) * (1 + (probes**2).sum())
-    actual = fm.ffa_gradient(*pair, probes)
-    assert_is_gradient_by_unit_pixels(actual, expected, pair[0], tolerance, "I9")
-
-
-@given(single_pairs)
-def test_i10_order_one_lies_between_its_norms(pair):
-    """E L̂₁ = √(2/π)·Σ‖a_i‖/N² (P9) lies between √(2/(πN))·L₁ and √(2/π)·L₁."""
-    gap = fm.affinity(pair[0]) - fm.affinity(pair[1])
-    n = len(gap)
-    mean = np.sqrt(2 / np.pi) * np.linalg.norm(gap, axis=1).sum() / n**2
-    l1 = fm.fa_loss(*pair, order=1)
-    tolerance = identity.loss_tolerance(*pair)
-    identity.assert_at_most(np.sqrt(2 / (np.pi * n)) * l1, mean, tolerance, "I10, lower")
-    identity.assert_at_most(mean, np.sqrt(2 / np.pi) * l1, tolerance, "I10, upper")

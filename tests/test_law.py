@@ -1,4 +1,4 @@
-"""The exact law against closed forms, Imhof's integral, the gx2 package, and draws.
+"""The exact law against closed forms and the gx2 package; draws are the claim LAW.
 
 A check takes the tail function, (spectrum, k, value, tail) -> probability, or the whole
 failure probability, so that planted errors can be handed to it.
@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from problems import MIXED, ZERO_GAPS
+from scipy import stats
 
-from faqd_math.testing import assert_mean
 from faqd_math.theory import law
 from faqd_math.theory import weighted_chi_squared as contour
 
 # The docstring's claim, for probabilities of 1e-260 and up.
 RTOL = 1e-11
-MIXED = np.array([3.0, -2.0, 1.0, 0.3, -0.1])
 
 
 def check_against_chi_squared(tail_probability):
@@ -47,20 +46,6 @@ def hypoexponential(squares, x, tail):
             survival = mpmath.exp(-mpmath.mpf(x) / (2 * wj))
             total += factor * (survival if tail == "upper" else 1 - survival)
         return float(total)
-
-
-def imhof(spectrum, k, value):
-    """P(T > value) by Imhof's integral on the real line."""
-    w, x = spectrum**2, k * value
-
-    def integrand(u):
-        theta = 0.5 * k * np.arctan(w * u).sum() - 0.5 * x * u
-        return np.sin(theta) / (u * np.exp(0.25 * k * np.log1p((w * u) ** 2).sum()))
-
-    # Beyond u the integrand is below u^(-kr/2)/∏w^(k/2): this end leaves less than 1e-13.
-    end = (1e13 / np.prod(w) ** (k / 2)) ** (2 / (k * len(w)))
-    value, _ = integrate.quad(integrand, 0, end, epsabs=1e-12, epsrel=0, limit=2000)
-    return 0.5 + value / np.pi
 
 
 def test_equal_eigenvalues_give_chi_squared():
@@ -105,15 +90,6 @@ def test_one_large_eigenvalue_above_many_small_ones():
             np.testing.assert_allclose(p, hypoexponential(squares, x, tail), rtol=RTOL)
 
 
-@pytest.mark.parametrize("k", [2, 3, 5, 15])
-def test_imhofs_integral_agrees(k):
-    mean = (MIXED**2).sum()
-    for factor in (0.3, 0.9, 1.0, 1.5, 2.5):
-        p = law.tail_probability(MIXED, k, factor * mean)
-        # quad's and the truncation's absolute errors
-        np.testing.assert_allclose(p, imhof(MIXED, k, factor * mean), rtol=0, atol=1e-10)
-
-
 @pytest.mark.parametrize("k", [1, 4, 15])
 def test_the_gx2_package_agrees(k):
     # By Ruben's series, which converges for eigenvalues of one order of magnitude.
@@ -124,15 +100,6 @@ def test_the_gx2_package_agrees(k):
         second = gx2.cdf(k * value, spectrum**2, degrees, zeros, 0, 0, method="ruben")
         p = law.tail_probability(spectrum, k, value, tail="lower")
         np.testing.assert_allclose(p, np.squeeze(second), rtol=1e-10)
-
-
-def test_draws_fail_as_often_as_the_law_says():
-    rng = np.random.default_rng(7)
-    k, mean = 4, (MIXED**2).sum()
-    values = (rng.chisquare(k, (50_000, len(MIXED))) * MIXED**2).sum(axis=1) / k
-    for epsilon in (0.1, 0.5, 1.5):
-        misses = np.abs(values - mean) >= epsilon * mean
-        assert_mean(misses.astype(float), law.failure_probability(MIXED, k, epsilon))
 
 
 @pytest.mark.parametrize("k", [10**6, 10**8, 10**10])
@@ -169,16 +136,6 @@ def test_principal_logarithms_of_products_are_caught(monkeypatch):
         check_against_chi_squared(law.tail_probability)
 
 
-def test_products_that_share_a_logarithm_turn_by_less_than_half_a_circle_between_nodes():
-    """Over all slopes q, in widths of the saddle at most √2, and all bends of the path."""
-    v = np.arange(0.0, 12.0, contour._FIRST_STEP / 8)
-    for q in np.geomspace(1e-5, np.sqrt(2), 60):
-        for bend in np.linspace(0.25, 1, 16):
-            arguments = np.angle(1 - q * (1j * np.sinh(v) + bend * (np.cosh(v) - 1)))
-            turns = arguments[8:] - arguments[:-8]
-            assert contour._FACTORS * np.abs(turns).max() < np.pi
-
-
 @pytest.mark.parametrize("block", [1, 2**12, 2**16])
 def test_many_values_at_once_equal_one_after_the_other(block, monkeypatch):
     """In any blocks; one step serves a block, so that they are equal to rounding."""
@@ -193,29 +150,17 @@ def test_many_values_at_once_equal_one_after_the_other(block, monkeypatch):
         at_once = law.tail_probability(MIXED, 3, values, tail=tail)
         singly = [law.tail_probability(MIXED, 3, float(value), tail=tail) for value in values]
         np.testing.assert_allclose(at_once, singly, rtol=RTOL)
+    assert law.failure_probability(MIXED, 3, np.empty(0)).shape == (0,)
+    assert law.tail_probability(MIXED, 3, np.empty(0)).shape == (0,)
     zero_gap = law.failure_probability(np.zeros(2), 3, errors)
     np.testing.assert_array_equal(zero_gap, np.zeros(30))
     np.testing.assert_array_equal(law.tail_probability(np.zeros(2), 3, values), values <= 0)
-
-
-def test_no_values_give_no_probabilities():
-    assert law.failure_probability(MIXED, 3, np.empty(0)).shape == (0,)
-    assert law.tail_probability(MIXED, 3, np.empty(0)).shape == (0,)
 
 
 def test_an_integral_that_does_not_converge_is_refused(monkeypatch):
     monkeypatch.setattr(contour, "_LAST_STEP", contour._FIRST_STEP)
     with pytest.raises(ArithmeticError, match="does not converge for k = 3 and 5 eigenvalues"):
         law.failure_probability(MIXED, 3, 0.5)
-
-
-def test_known_failure_probability():
-    np.testing.assert_allclose(law.failure_probability(np.ones(1), 15, 0.5), 0.153, atol=5e-4)
-
-
-@pytest.mark.parametrize(("rank", "k"), [(1, 85), (7, 13)])
-def test_known_numbers_of_probes(rank, k):
-    assert law.probes_needed(np.ones(rank), 0.3, 0.05) == k
 
 
 @pytest.mark.parametrize("spectrum", [np.ones(1), np.ones(4), MIXED], ids=["one", "four", "mixed"])
@@ -271,7 +216,7 @@ def test_failure_is_the_sum_of_its_sides():
     )
 
 
-@pytest.mark.parametrize("spectrum", [np.empty(0), np.zeros(3)], ids=["empty", "zero"])
+@pytest.mark.parametrize("spectrum", ZERO_GAPS.values(), ids=ZERO_GAPS)
 def test_a_zero_gap_never_fails(spectrum):
     assert law.failure_probability(spectrum, 1, 0.01) == 0
     assert law.probes_needed(spectrum, 0.01, 1e-9) == 1
@@ -281,14 +226,17 @@ def test_a_zero_gap_never_fails(spectrum):
     assert law.tail_probability(spectrum, 1, -0.1, tail="lower") == 0
 
 
-def test_negative_values_are_below_all_mass():
-    assert law.tail_probability(MIXED, 2, -1.0) == 1
-    assert law.tail_probability(MIXED, 2, 0.0, tail="lower") == 0
-
-
 @pytest.mark.parametrize(
     ("scale", "value", "upper"),
-    [(1, 1e-320, 1), (1, 1e300, 0), (1, 1e15, 0), (1e-200, 1e300, 0), (1e160, 1.0, 1)],
+    [
+        (1, -1.0, 1),
+        (1, 0.0, 1),
+        (1, 1e-320, 1),
+        (1, 1e300, 0),
+        (1, 1e15, 0),
+        (1e-200, 1e300, 0),
+        (1e160, 1.0, 1),
+    ],
 )
 def test_values_far_from_the_mean_have_no_probability(scale, value, upper):
     assert law.tail_probability(scale * MIXED, 2, value) == upper
@@ -300,55 +248,3 @@ def test_extreme_errors_give_finite_probabilities():
     assert law.failure_probability(spectrum, 1, 1e300) == 0
     assert law.failure_probability(spectrum, 10**6, 0.9) == 0
     np.testing.assert_allclose(law.failure_probability(spectrum, 1, 1e-300), 1, rtol=RTOL)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: law.failure_probability([1.0], 1, 0.1), TypeError, "spectrum is a list"),
-        (lambda: law.failure_probability(np.ones((2, 2)), 1, 0.1), ValueError, "one sample's row"),
-        (lambda: law.failure_probability(np.array([np.nan]), 1, 0.1), ValueError, "NaN"),
-        (lambda: law.failure_probability(np.ones(1), 0, 0.1), ValueError, "k is 0"),
-        (lambda: law.failure_probability(np.ones(1), 1.5, 0.1), TypeError, "k is a float"),
-        (lambda: law.failure_probability(np.ones(1), 1, 0.0), ValueError, "epsilon is 0"),
-        (lambda: law.failure_probability(np.ones(1), 1, np.nan), ValueError, "epsilon is nan"),
-        (lambda: law.failure_probability(np.ones(1), 1, 1, tail="x"), ValueError, "tail is 'x'"),
-        (lambda: law.probes_needed(np.ones(1), 0.1, 0.0), ValueError, "delta is 0"),
-        (lambda: law.probes_needed(np.ones(1), 0.1, 1.0), ValueError, "delta is 1"),
-        (
-            lambda: law.probes_needed(np.ones(1), 1e-9, 0.05),
-            ValueError,
-            "delta is 0.05, which even 9007199254740992 probes do not reach at this epsilon",
-        ),
-        (
-            lambda: law.probes_needed(np.ones(5), 1e-200, 0.05),
-            ValueError,
-            "delta is 0.05, which even 1125899906842624 probes do not reach",
-        ),
-        (
-            lambda: law.failure_probability(np.ones(3), 2**53, 0.1),
-            ValueError,
-            r"k is 9007199254740992 for 3 eigenvalues, whose product is above 2\*\*53",
-        ),
-        (lambda: law.tail_probability(np.ones(1), 1, np.inf), ValueError, "value is inf"),
-        (
-            lambda: law.failure_probability(np.ones(1), 1, np.array([0.1, -0.2])),
-            ValueError,
-            "epsilon is -0.2",
-        ),
-        (
-            lambda: law.failure_probability(np.ones(1), 1, np.array([1, 2])),
-            TypeError,
-            "epsilon has dtype int64",
-        ),
-        (
-            lambda: law.tail_probability(np.ones(1), 1, np.ones((2, 2))),
-            ValueError,
-            r"value has shape \(2, 2\); a number or a vector of them is accepted: flatten it first",
-        ),
-        (lambda: law.tail_probability(np.ones(1), 1, 1, tail="both"), ValueError, "tail is 'both'"),
-    ],
-)
-def test_bad_input_is_named(call, error, message):
-    with pytest.raises(error, match=message):
-        call()

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import faqd_math as fm
-from analysis.complexity import peak_bytes
+from analysis.studies.complexity import peak_bytes
 from faqd_math import losses
 from faqd_math.theory import moments, order_one
 from faqd_train.losses.affinity import fa_loss as torch_fa_loss
@@ -127,7 +127,7 @@ FIRST_PIXELS_FOR_GRAM = [((1, 1), 2), ((4, 4), 6), ((2, 6), 7), ((6, 2), 7), ((1
 def numpy_path(student, teacher, monkeypatch):
     """Name the path that a call takes, and takes again where digits cancel."""
     taken = set()
-    for name in ("_gram_terms", "_direct"):
+    for name in ("_gram_terms", "direct_total"):
         original = getattr(losses, name)
 
         def spy(*args, name=name, original=original, **options):
@@ -137,7 +137,7 @@ def numpy_path(student, teacher, monkeypatch):
         monkeypatch.setattr(losses, name, spy)
     fm.fa_loss(student, teacher)
     monkeypatch.undo()
-    return {"_gram_terms": "gram", "_direct": "direct"}[taken.pop()]
+    return {"_gram_terms": "gram", "direct_total": "direct"}[taken.pop()]
 
 
 def torch_path(student, teacher, _monkeypatch):

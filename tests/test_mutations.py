@@ -333,7 +333,7 @@ MUTANTS = [
 def test_every_mutant_is_rejected_by_the_property_it_lacks(conventions, property_id, wrong):
     others = {listed.id for listed in suite(conventions)} - {property_id}
     (found,) = check(wrong, conventions, skip=others, **FEW)
-    assert found.of.id == property_id
+    assert found.checked.id == property_id
     assert not found.holds
 
 

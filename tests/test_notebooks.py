@@ -5,8 +5,8 @@ import ast
 import jupytext
 import pytest
 
-from analysis.build import PRODUCTS
-from analysis.notebook_runs import execute, notebooks
+from analysis.notebooks.execute import execute, notebooks
+from analysis.products.catalogue import PRODUCTS
 
 CALLS = ("figure", "table")
 
@@ -19,7 +19,9 @@ def code(path):
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 def test_a_notebook_imports_and_shows_and_does_nothing_else(path):
     first, *others = code(path)
-    assert [ast.unparse(node) for node in first] == ["from analysis.showing import figure, table"]
+    assert [ast.unparse(node) for node in first] == [
+        "from analysis.notebooks.show import figure, table"
+    ]
     for nodes in others:
         (node,) = nodes
         assert node.value.func.id in CALLS

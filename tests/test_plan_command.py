@@ -10,16 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from faqd_math import cli
+from faqd_math import cli, cost
+from faqd_math.claims import Case, Sampling
 from faqd_math.claims.standard_cases import standard_pairs
-from faqd_math.reports import plan as plan_report
+from faqd_math.claims.tails import bound_claim
+from faqd_math.reports.figures import tails
 from faqd_math.reports.plan import advice, plan_record
-from faqd_math.theory.planning import Shape, plan, plan_features, worst
+from faqd_math.theory import bounds
+from faqd_math.theory.planning import MapSizes, plan, plan_features, worst
 
 #: A plan by whether its gap is known.
 PLANS = {True: plan(np.ones(9)), False: plan()}
 
-shapes = st.builds(Shape, st.integers(1, 4096), st.integers(1, 300), st.integers(1, 300))
+shapes = st.builds(MapSizes, st.integers(1, 4096), st.integers(1, 300), st.integers(1, 300))
 
 
 def run(*arguments):
@@ -80,33 +83,33 @@ def test_advice_names_the_cheapest_exact_path_whenever_it_costs_no_more_than_ffa
     ("made", "expected"),
     [
         (
-            plan(np.ones(9), shape=Shape(16, 512, 512)),
+            plan(np.ones(9), shape=MapSizes(16, 512, 512)),
             "Direct FA, which is exact, costs less than FFA here "
             "(262k against 492k multiply-adds): use it.",
         ),
         (
-            plan(np.ones(9), shape=Shape(1024, 20, 20)),
+            plan(np.ones(9), shape=MapSizes(1024, 20, 20)),
             "Exact Gram costs as much as FFA here (1.23M against 1.23M multiply-adds): use it.",
         ),
         (
-            plan(np.ones(50), shape=Shape(3136, 256, 256), k=20),
+            plan(np.ones(50), shape=MapSizes(3136, 256, 256), k=20),
             "FFA with 20 probes costs 9.6 times less than exact Gram and errs by at most 10 % in "
             "95 % of draws: use it for the value.",
         ),
         (
-            plan(np.ones(9), shape=Shape(3136, 256, 256)),
+            plan(np.ones(9), shape=MapSizes(3136, 256, 256)),
             "FFA with 15 probes costs 12.8 times less than exact Gram but errs by up to 24 % in "
             "95 % of draws; 86 keep to 10 % and cost 2.23 times less.",
         ),
         (
-            plan(shape=Shape(3136, 64, 64)),
+            plan(shape=MapSizes(3136, 64, 64)),
             "FFA with 15 probes costs 3.2 times less than exact Gram but errs by up to 69 % in "
             "95 % of draws at rank 1; for 10 % on any gap use exact Gram, which costs no more "
             "than 1,481 probes.",
         ),
         (
             replace(
-                plan(np.ones(9), shape=Shape(64, 64, 64), delta=0.5, epsilon=0.2),
+                plan(np.ones(9), shape=MapSizes(64, 64, 64), delta=0.5, epsilon=0.2),
                 gradient_noise=1.25,
             ),
             "FFA with 15 probes costs 2.13 times less than direct FA and errs by at most 20 % in "
@@ -134,18 +137,20 @@ def test_the_width_up_to_which_gram_costs_no_more_is_exact(k):
     made = replace(PLANS[True], sufficient_probes=k)
     width = int(re.search(r"up to ([\d,]+) channels", advice(made))[1].replace(",", ""))
     for channels in (c for c in (width, width + 1) if c):
-        shape = Shape(10**9, channels, channels)
-        cheaper = shape.multiply_adds("gram") <= shape.multiply_adds("ffa", k)
+        shape = MapSizes(10**9, channels, channels)
+        cheaper = cost.multiply_adds("gram", *shape) <= cost.multiply_adds("ffa", *shape, k)
         assert cheaper == (channels == width)
 
 
 def test_a_planted_cost_turns_the_advice(monkeypatch):
     """FFA without its factor of 2 looks cheaper than Gram at 16 channels."""
-    made = plan(shape=Shape(1024, 16, 16))
+    made = plan(shape=MapSizes(1024, 16, 16))
     assert advice(made).startswith("Exact Gram")
-    right = Shape.multiply_adds
+    right = cost.multiply_adds
     monkeypatch.setattr(
-        Shape, "multiply_adds", lambda s, path, k=15: right(s, path, k) // (1 + (path == "ffa"))
+        cost,
+        "multiply_adds",
+        lambda path, *sizes, **k: right(path, *sizes, **k) // (1 + (path == "ffa")),
     )
     assert advice(made).startswith("FFA")
 
@@ -161,6 +166,34 @@ def test_the_command_plans_each_pair_of_a_feature_file(features, tmp_path, capsy
         assert record["plans"][name] == plan_record({name: made})["plans"][name]
         assert f"{name}: {advice(made)}" in " ".join(page.split())
     assert "each figure is that of the worst" in page
+
+
+@pytest.fixture
+def new_bound():
+    @bounds.register("B99", "twice Chebyshev", source="derived", epsilon_at_most=0.5)
+    def twice_chebyshev(spectrum, k, epsilon):
+        side = bounds.chebyshev(spectrum, k, epsilon)
+        return bounds.Sides(side, side)
+
+    yield bounds.BOUNDS["B99"]
+    bounds.BOUNDS.pop("B99", None)
+
+
+def test_a_registered_bound_is_planned_for_drawn_and_checked(new_bound, tmp_path, capsys):
+    assert run("--epsilon", 0.3, "--json", tmp_path / "plan.json") == 0
+    assert re.search(r"B99 twice Chebyshev +889\b", capsys.readouterr().out)
+    record = json.loads((tmp_path / "plan.json").read_text())["plans"]["any gap"]
+    assert record["bound_probes"]["B99"] == 889  # 4/(kε²) ≤ 0.05
+    assert run("--epsilon", 0.6) == 0
+    assert re.search(r"B99 twice Chebyshev +–", capsys.readouterr().out)
+    with pytest.raises(ValueError, match="the bound B99 is registered already"):
+        bounds.register("B99", "another", source="derived")(lambda *_: None)
+    case = Case("random[0]", *np.random.default_rng(0).standard_normal((2, 3, 4, 4)))
+    sampling = Sampling((0,), replications=100, false_alarm=1e-3, k=5)
+    assert bound_claim(new_bound).check(case, sampling).tightness < 0.5
+    drawn = tails([case])
+    del bounds.BOUNDS["B99"]
+    assert tails([case]) != drawn
 
 
 def test_a_spectrum_comes_from_text_an_array_or_the_command_line(tmp_path):
@@ -207,24 +240,6 @@ def test_the_page_fits_80_columns(features, tmp_path, capsys, monkeypatch):
         assert not any("…" in line for line in lines)
 
 
-def test_figures_keep_their_digits():
-    assert [plan_report._si(v) for v in (0, 999, 1000, 999_499, 999_500, 999_999_999)] == [
-        "0",
-        "999",
-        "1k",
-        "999k",
-        "1M",
-        "1G",
-    ]
-    assert [plan_report._percent(v) for v in (0.0123, 0.18, 0.994, 0.996, 7.284)] == [
-        "1.2 %",
-        "18 %",
-        "99 %",
-        "100 %",
-        "728 %",
-    ]
-
-
 BAD_ARGUMENTS = {
     "epsilon is 0.0; a finite number above": ["--epsilon", 0],
     "epsilon is nan; a finite number above": ["--epsilon", "nan"],
@@ -236,9 +251,9 @@ BAD_ARGUMENTS = {
     "epsilon and delta are so small": ["--epsilon", "3.5e-8"],
     "spectrum holds no eigenvalue other than 0": ["--eigenvalues=0,0"],
     "spectrum holds 1 entries that are NaN": ["--eigenvalues=1,nan"],
-    "--eigenvalues holds 'x', which is no number": ["--eigenvalues=1,x"],
-    "none.npz is no file": ["--features", "none.npz"],
-    "none.txt is no file": ["--spectrum", "none.txt"],
+    "--eigenvalues holds 'x', which is not a number": ["--eigenvalues=1,x"],
+    "none.npz is not a file": ["--features", "none.npz"],
+    "none.txt is not a file": ["--spectrum", "none.txt"],
     "--spectrum and --eigenvalues are given": ["--spectrum", "a", "--eigenvalues", "1"],
     "--features and --spectrum are given": ["--features", "a", "--spectrum", "b"],
     "--shape is of no use here": ["--features", "a", "--shape", "1,2,3"],
@@ -263,7 +278,7 @@ def test_bad_requests_are_refused_in_one_sentence(message, capsys, tmp_path, mon
 
 BAD_FILES = {
     "empty.txt": (b"", "spectrum holds no eigenvalue other than 0"),
-    "words.txt": (b"3 four", "holds 'four', which is no number"),
+    "words.txt": (b"3 four", "holds 'four', which is not a number"),
     "binary.txt": (b"\xff\xfe\x00", "cannot be read"),
     "text.npy": (b"3 4", "cannot be read"),
     "nothing.npy": (b"", "cannot be read"),

@@ -1,18 +1,20 @@
-"""The as-released losses: naive loops of their definitions, and defects R1, R4, R5, R6 as facts."""
+"""The released losses against naive loops, and what the released scripts hand on.
 
-import re
+Their defects are claims R1–R8.
+"""
 
 import numpy as np
 import oracles
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy.special import poch
+from problems import batched
 
-import faqd_math
+import faqd_math as fm
 from faqd_math import sample_probes
 from faqd_math.released import losses as released
-from faqd_math.testing import assert_mean, feature_pairs, generators
+from faqd_math.released.training import QUANTIZED_GROUP, parameter_groups, reseeded_probes
+from faqd_math.testing import feature_pairs, generators
 
 # Entries of A and AZ are O(1) sums of at most 11 products, and their totals over N² of O(10);
 # float64 leaves 1e-14 of them, and a forgotten 1e-5 in a norm of 10⁻³ … 10⁴ leaves 1e-9 or more.
@@ -20,9 +22,8 @@ CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def naive_gaps(student, teacher, offset):
-    """One gap A a sample, entry by entry."""
-    if student.ndim == 3:
-        student, teacher = student[None], teacher[None]
+    """One gap A for each sample, entry by entry."""
+    student, teacher = batched(student), batched(teacher)
     height, width = student.shape[2:]
     gaps = []
     for s, t in zip(student, teacher, strict=True):
@@ -62,6 +63,8 @@ def naive_ffa(student, teacher, probes, order):
 @given(feature_pairs(same_size=True, max_side=3), st.sampled_from([1, 2]))
 def test_fa_equals_the_loop(pair, order):
     np.testing.assert_allclose(released.fa_loss(*pair, order), naive_fa(*pair, order), **CLOSE)
+    if order == 1:
+        assert released.fa_loss(*pair) == released.fa_loss(*pair, order)
 
 
 @given(feature_pairs(same_size=True, max_side=3), st.sampled_from([1, 2]), generators())
@@ -71,6 +74,8 @@ def test_ffa_equals_the_loop(pair, order, rng):
     probes = sample_probes(n, 3, rng=rng)
     value = released.ffa_loss(*pair, probes, order)
     np.testing.assert_allclose(value, naive_ffa(*pair, probes, order), **CLOSE)
+    if order == 1:
+        assert released.ffa_loss(*pair, probes) == value
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -88,54 +93,14 @@ def test_teacher_is_resized_with_aligned_corners(student_size, teacher_size, ord
     np.testing.assert_allclose(released.ffa_loss(student, teacher, probes, order), ffa, **CLOSE)
 
 
-def test_default_order_is_one():
-    student, teacher = np.random.default_rng(0).standard_normal((2, 3, 2, 2))
-    probes = np.eye(4)
-    assert released.fa_loss(student, teacher) == released.fa_loss(student, teacher, 1)
-    assert released.ffa_loss(student, teacher, probes) == released.ffa_loss(
-        student, teacher, probes, 1
-    )
-
-
-def random_maps(side, channels=3, seed=0):
-    return np.random.default_rng(seed).standard_normal((2, channels, side, side))
-
-
-def gap_of(student, teacher):
-    return faqd_math.affinity(student) - faqd_math.affinity(teacher)
-
-
-def two_one_norm(student, teacher):
-    """Order-1 FFA's expectation (P9): √(2/π)·Σ_i‖a_i‖₂/N²."""
-    gap = gap_of(student, teacher)
-    return np.sqrt(2 / np.pi) * np.linalg.norm(gap, axis=1).sum() / len(gap) ** 2
-
-
-@pytest.fixture(scope="module")
-def order_one_values():
-    """R1's left-hand side: 2,000 replications of order-1 FFA on one pair of 8×8 maps."""
-    student, teacher = random_maps(8)
-    rng = np.random.default_rng(1)
-    probes = (sample_probes(64, 2, rng=rng) for _ in range(2_000))
-    return np.array([released.ffa_loss(student, teacher, z) for z in probes])
-
-
-def test_r1_ffa_of_order_one_estimates_the_two_one_norm(order_one_values):
-    assert_mean(order_one_values, two_one_norm(*random_maps(8)))
-
-
-def test_r1_ffa_of_order_one_does_not_estimate_fa(order_one_values):
-    with pytest.raises(AssertionError, match="the mean over replications"):
-        assert_mean(order_one_values, released.fa_loss(*random_maps(8)))
-
-
 @pytest.mark.parametrize(("side", "audited"), [(32, 0.030), (16, 0.061), (8, 0.122)])
 @pytest.mark.parametrize(
     ("channels", "floor"), [(3, -np.inf), (16, 0.0)], ids=["gaussian", "rectified"]
 )
 def test_r1_ratio_falls_as_the_root_of_the_pixels(side, audited, channels, floor):
-    student, teacher = np.maximum(random_maps(side, channels), floor)
-    ratio = two_one_norm(student, teacher) / released.fa_loss(student, teacher)
+    maps = np.random.default_rng(0).standard_normal((2, channels, side, side))
+    student, teacher = np.maximum(maps, floor)
+    ratio = fm.order_one.ffa_mean(student, teacher) / released.fa_loss(student, teacher)
     # √(2/π)/√N <= ratio for every map, as ‖a‖₁ <= √N‖a‖₂. For these maps ratio·√N is √(2/π) times
     # rms over mean of the entries: 1 for gaussian entries (many channels), 0.977 for 3 channels
     # (differences of two uniform cosines); the zero diagonal adds at most 0.8 %. So 3 % covers
@@ -145,76 +110,51 @@ def test_r1_ratio_falls_as_the_root_of_the_pixels(side, audited, channels, floor
     assert abs(ratio - audited) <= 0.03 * audited + 5e-4
 
 
-@pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize("which", [0, 1])
-def test_r4_one_dead_pixel_gives_nan_here_and_nowhere_else(order, which):
-    pair = random_maps(4)
-    pair[which, :, 2, 1] = 0
-    probes = sample_probes(16, 15, rng=np.random.default_rng(1))
-    assert np.isnan(released.ffa_loss(*pair, probes, order))
-    assert np.isfinite(faqd_math.ffa_loss(*pair, probes, order=order))
-    assert np.isfinite(released.fa_loss(*pair, order))
-
-
-@pytest.fixture(scope="module")
-def root_values():
-    """4,000 replications of order-2 FFA, k = 2, where A = ssᵀ − ttᵀ with s ⟂ t, so ρ = 2."""
-    student = np.array([1.0, 1.0, 1.0, 1.0]).reshape(1, 2, 2)
-    teacher = np.array([1.0, -1.0, 1.0, -1.0]).reshape(1, 2, 2)
-    rng = np.random.default_rng(0)
-    probes = (sample_probes(4, 2, rng=rng) for _ in range(4_000))
-    return np.array([released.ffa_loss(student, teacher, z, 2) for z in probes])
-
-
-def test_r5_root_has_the_mean_of_a_chi_variable(root_values):
-    # Two eigenvalues ±N: kT = N²χ²_{2k}, so E√T/N = √(2/k)·Γ(k + ½)/Γ(k), with k = 2.
-    assert_mean(root_values, np.sqrt(2 / 2) * poch(2, 0.5))
-
-
-def test_r5_root_is_biased_low_as_the_delta_method_says(root_values):
-    k, rho, root = 2, 2, np.sqrt(2)
-    exact = np.sqrt(2 / k) * poch(k, 0.5)
-    # The next term of Γ(k + ½)/(Γ(k)√k) is 1/(128k²), and the rest is smaller.
-    assert exact == pytest.approx(root * (1 - 1 / (4 * k * rho)), rel=2 / (128 * k**2), abs=0)
-    with pytest.raises(AssertionError, match="the mean over replications"):
-        assert_mean(root_values, root)
-
-
-@given(feature_pairs(max_side=3), generators())
-def test_r6_order_one_doubles_with_the_batch_and_order_two_grows_by_its_root(pair, rng):
-    student, teacher = (maps if maps.ndim == 4 else maps[None] for maps in pair)
-    twice = np.concatenate([student, student]), np.concatenate([teacher, teacher])
-    probes = sample_probes(student.shape[-2] * student.shape[-1], 3, rng=rng)
-    for order, factor in ((1, 2.0), (2, np.sqrt(2))):
-        fa, ffa = (
-            released.fa_loss(student, teacher, order),
-            released.ffa_loss(student, teacher, probes, order),
-        )
-        np.testing.assert_allclose(released.fa_loss(*twice, order), factor * fa, **CLOSE)
-        # NaN equals NaN here: the pairs hold dead pixels too.
-        np.testing.assert_allclose(released.ffa_loss(*twice, probes, order), factor * ffa, **CLOSE)
-
-
-MAPS = np.ones((2, 3, 2, 2))
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: released.fa_loss(MAPS, MAPS, 3), ValueError, "order is 3; accepted are 1, 2"),
-        (lambda: released.fa_loss(MAPS, MAPS[:1]), ValueError, "both must be single maps or"),
-        (lambda: released.fa_loss(MAPS * np.nan, MAPS), ValueError, "student holds 24 entries"),
-        (lambda: released.ffa_loss(MAPS, MAPS, np.eye(4), 0), ValueError, "order is 0; accepted"),
-        (lambda: released.ffa_loss(MAPS, MAPS[0], np.eye(4)), ValueError, "both must be single"),
-        (lambda: released.ffa_loss(MAPS, MAPS, np.eye(3)), ValueError, "has 4 pixels in a batch"),
-        (
-            lambda: released.ffa_loss(MAPS, MAPS, np.ones((2, 4, 1))),
-            ValueError,
-            "probes has shape (2, 4, 1); the released FFA accepts (4, k), shared by the batch: "
-            "pass one sample's probes.",
-        ),
-    ],
+STUDENT = dict.fromkeys(
+    (
+        "conv1.weight",
+        "bn1.weight",
+        "bn1.bias",
+        "relu.alpha",
+        "layer2.0.conv2.weight",
+        "layer2.0.downsample.0.weight",
+        "fc.weight",
+        "fc.bias",
+    )
 )
-def test_bad_input_is_named(call, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        call()
+ADAPTERS = dict.fromkeys(("stage1.weight", "stage1.bias"))
+CONVOLUTIONS = ["conv1.weight", "layer2.0.conv2.weight"]
+# The 1×1 shortcut goes with them, as "conv" is not in its name.
+OTHERS = ["bn1.weight", "layer2.0.downsample.0.weight", "fc.weight"]
+
+
+def names(script):
+    return [list(group) for group in parameter_groups(STUDENT, ADAPTERS, script=script)]
+
+
+def test_weights_only_script_takes_convolutions_first_and_no_adapter():
+    assert names("weights only") == [CONVOLUTIONS, OTHERS, ["bn1.bias", "fc.bias"]]
+
+
+def test_full_script_takes_convolutions_second_and_the_adapters():
+    biases = ["bn1.bias", "fc.bias"]
+    assert names("full") == [OTHERS, CONVOLUTIONS, biases, ["relu.alpha"], list(ADAPTERS)]
+    assert names("full")[QUANTIZED_GROUP["CIFAR"]] == CONVOLUTIONS
+    assert names("full")[QUANTIZED_GROUP["Tiny ImageNet"]] == OTHERS
+
+
+def test_parameters_pass_as_they_are():
+    weight = np.ones(3)
+    assert parameter_groups({"conv.weight": weight}, {}, script="full")[1]["conv.weight"] is weight
+
+
+def test_reseeding_repeats_the_probes_and_what_is_drawn_after():
+    state = np.random.default_rng(1).bit_generator.state
+    drawn = []
+    for seed in (2, 3):
+        rng = np.random.default_rng(seed)
+        drawn.append((reseeded_probes(4, 2, rng=rng, state=state), rng.random()))
+    (first, after), (second, after_second) = drawn
+    assert (first == second).all()
+    assert (first == np.random.default_rng(1).standard_normal((4, 2))).all()
+    assert after == after_second

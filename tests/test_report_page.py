@@ -3,7 +3,6 @@
 import re
 from base64 import b64decode
 from dataclasses import replace
-from html import escape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -16,7 +15,9 @@ from faqd_math.claims import CLAIMS, Evidence, Report, Verdict
 from faqd_math.claims.standard_cases import standard_pairs, standard_weights
 from faqd_math.claims.statements import STATEMENTS
 from faqd_math.reports.figures import bound_tightness, formula, p_values
-from faqd_math.reports.page import report_page, typeset
+from faqd_math.reports.page import report_page
+from faqd_math.reports.provenance import Provenance
+from faqd_math.reports.scripts import split_scripts
 
 VOID = {"meta", "br", "img"}
 
@@ -54,7 +55,7 @@ class Reader(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.open, self.tags, self.rows = [], [], []
+        self.open, self.tags, self.rows, self.text = [], [], [], ""
         self.feed(page)
         self.close()
         assert not self.open
@@ -72,6 +73,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        self.text += data
         if {"td", "th"} & set(self.open):
             self.rows[-1][-1] += data
 
@@ -84,10 +86,14 @@ def test_every_claim_has_its_row_and_its_explanation(page):
     assert [row[0] for row in reader.rows[1:]] == [claim.id for claim in CLAIMS]
     assert [d["id"] for d in reader.all("dl")] == [claim.id for claim in CLAIMS]
     assert {len(row) for row in reader.rows} == {11}
+    shown = "".join(reader.text.split())
     for claim in CLAIMS:
         said = claim.statement
-        for text in (escape(said.tex), typeset(said.proof), typeset(said.source)):
-            assert text in page
+        for text in (said.sentence, said.assumptions, said.proof, said.source):
+            plain = "".join(piece for _, piece in split_scripts(text))
+            assert "".join(plain.split()) in shown
+        assert "".join(said.tex.split()) in shown
+    assert "S<sub>ij</sub>" in page
 
 
 def test_a_row_holds_the_numbers_of_the_hardest_subject(page):
@@ -121,6 +127,16 @@ def test_links_lead_to_claims_and_pictures_say_what_they_show(page):
     assert all(image["alt"].strip() for image in images)
     assert sum(image["class"] == "plot" for image in images) == 3
     assert any(m.get("name") == "viewport" for m in reader.all("meta"))
+
+
+def test_the_page_says_what_it_was_made_with(page):
+    made = Provenance("faqd-math verify <a>", [0], 15, 2000, 4, "0a1b", "1.2", "c" * 40, True)
+    report = made_up_report(CLAIMS[:1])
+    said = "verify <a>, version 1.2, revision cccccccccc with changes, on feature maps"
+    assert said in Reader(report_page(report, [], made)).text
+    installed = replace(made, revision=None, dirty=None, features_sha256=None)
+    assert "version 1.2.\n" in Reader(report_page(report, [], installed)).text
+    assert "Made by" not in page
 
 
 def test_failing_claims_are_shown_as_failing(page):

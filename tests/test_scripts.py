@@ -5,7 +5,7 @@ import re
 import pytest
 
 from faqd_math.claims import CLAIMS
-from faqd_math.scripts import split_scripts
+from faqd_math.reports.scripts import split_scripts
 
 
 @pytest.mark.parametrize(

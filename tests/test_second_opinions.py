@@ -1,7 +1,7 @@
 """FA, FFA and their moments, law and cost as other people's packages compute them.
 
-gx2, partial fractions by mpmath and quad stand beside the exact law in tests/test_law.py; 50-digit
-values beside the losses in tests/test_precision.py and tests/test_torch_losses_precision.py.
+gx2 and partial fractions by mpmath stand beside the exact law in tests/test_law.py; 50-digit
+values beside the losses in tests/test_extended.py and tests/test_torch_losses_precision.py.
 
 PyLops and curvlinops draw from the global generators: here they are handed the tests' own draws.
 """
@@ -9,7 +9,6 @@ PyLops and curvlinops draw from the global generators: here they are handed the 
 import warnings
 from dataclasses import replace
 
-import momentchi2
 import numpy as np
 import pylops
 import pytest
@@ -18,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import faqd_math as fm
 from faqd_math.testing import assert_mean, assert_variance
-from faqd_math.theory import law, moments
+from faqd_math.theory import moments
 from faqd_train.losses import affinity as losses
 from faqd_train.losses import autograd, forms
 
@@ -174,58 +173,6 @@ def test_hutchpp_is_exact_from_as_many_probes_as_the_gap_has_rank(method, monkey
     assert abs(by_hutchpp(3 * (2 * CHANNELS - 1)) / N**2 / exact - 1) > 1e-6
 
 
-def test_hutchpp_has_the_mean_fa_but_no_less_variance_on_a_flat_spectrum(monkeypatch):
-    """Six products with A²: two columns of sketch and two of probes, against six probes.
-
-    The six eigenvalues here are within a factor of 2, and the sketch finds nothing to take out: its
-    variance, 1.65 times the probes', known to 5 %, is the price of the two thirds that it spends.
-    """
-    samples = draws_of(lambda: by_hutchpp(6), 4, "gaussian", monkeypatch)
-    assert_mean(samples, N**2 * fm.fa_loss(STUDENT, TEACHER))
-    assert samples.var() > 1.3 * moments.variance(SPECTRUM, 6)
-    with pytest.raises(AssertionError, match="the mean over replications"):
-        assert_mean(samples, 1.05 * N**2 * fm.fa_loss(STUDENT, TEACHER))
-
-
-# Largest error in probability of the moment-matching approximations on a gap of r = 5 unequal
-# eigenvalues: three moments are right, so it falls about as 1/k. Measured, then rounded up.
-MIXED = np.array([3.0, -2.0, 1.0, 0.3, -0.1])
-ACCURACY = {"hbe": {1: 6e-2, 4: 5e-3, 15: 1e-3, 60: 1e-4}, "wf": {1: 2e-2, 4: 4e-3, 15: 1e-3}}
-FACTORS = np.array([0.1, 0.3, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0])
-
-
-def check_moment_matching(method, k, tail_probability):
-    values = FACTORS * (MIXED**2).sum()
-    weights = np.repeat(MIXED**2, k) / k
-    approximate = getattr(momentchi2, method)(weights, values)
-    exact = [tail_probability(MIXED, k, value, tail="lower") for value in values]
-    np.testing.assert_allclose(exact, approximate, rtol=0, atol=ACCURACY[method][k])
-
-
-APPROXIMATIONS = [(method, k) for method, by_probes in ACCURACY.items() for k in by_probes]
-
-
-@pytest.mark.parametrize(("method", "k"), APPROXIMATIONS)
-def test_the_exact_law_is_near_its_approximations_by_moments(method, k):
-    check_moment_matching(method, k, law.tail_probability)
-
-
-@pytest.mark.parametrize(("method", "k"), [("hbe", 4), ("hbe", 60), ("wf", 4), ("wf", 15)])
-def test_a_wrong_law_is_far_from_its_approximations_by_moments(method, k):
-    def one_more_probe(spectrum, k, value, *, tail):
-        return law.tail_probability(spectrum, k + 1, value, tail=tail)
-
-    def two_percent_up(spectrum, k, value, *, tail):
-        return law.tail_probability(spectrum, k, 0.98 * value, tail=tail)
-
-    def unsquared(spectrum, k, value, *, tail):
-        return law.tail_probability(np.sqrt(np.abs(spectrum)), k, value, tail=tail)
-
-    for wrong in (one_more_probe, two_percent_up, unsquared):
-        with pytest.raises(AssertionError, match="Not equal to tolerance"):
-            check_moment_matching(method, k, wrong)
-
-
 def products(loss):
     """Multiply-adds of the matrix products in one call: torch counts two operations each."""
     with FlopCounterMode(display=False) as counter:
@@ -259,7 +206,7 @@ def torch_loss(path, n, cs, ct, k, *, with_gradient):
 @pytest.mark.parametrize("sizes", [(64, 3, 5, 4), (100, 8, 2, 15), (25, 16, 16, 1)])
 @pytest.mark.parametrize("path", ["direct", "ffa", "gram"])
 def test_torch_counts_the_multiply_adds_that_are_stated(path, sizes):
-    """No tolerance. Sums and squares of entries are no products of matrices, and uncounted."""
+    """No tolerance. Sums and squares of entries are not products of matrices, and uncounted."""
     stated = fm.cost.multiply_adds(path, *sizes)
     assert products(torch_loss(path, *sizes, with_gradient=False)) == BATCH * stated
     loss = torch_loss(path, *sizes, with_gradient=True)

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import build, results
-from analysis.figures import speed as figure
-from analysis.figures.drawing import STYLE
-from analysis.studies.speed import exponents, speed
-from analysis.tables import speed as speed_tables
+from analysis.records.store import Made, seal
+from analysis.rendering.figures import style
+from analysis.studies import speed_figure as figure
+from analysis.studies.speed import STUDY, exponents, losses, speed, steps
 from faqd_train.benchmark.growth import Growth
 from faqd_train.benchmark.loss_paths import loss_paths
 from faqd_train.benchmark.shapes import GROWTH, STAGES
@@ -32,26 +31,23 @@ def test_exponents_are_those_of_the_growth(power):
 
 
 @pytest.fixture(scope="module")
-def record(tmp_path_factory):
-    path = tmp_path_factory.mktemp("records") / "speed.json"
-    result = speed(seed=1, quick=True)
-    return results.save(path, "speed", result, command="of a test", seeds=[1])
+def record():
+    return seal("speed", speed(seed=1, quick=True), Made("of a test", seeds=[1]))
 
 
 def test_the_record_holds_all_parts(record):
-    assert record.result["seed"] == 1
+    assert set(record.result) >= STUDY.keys
     assert record.result["exponents"].keys() == {"seconds", "bytes"}
     assert record.result["step"]["ours"]["step"]["repetitions"] == 12  # six rows
 
 
 def test_the_figure_shows_every_path_and_stage(record):
-    records = {figure.RECORD: record}
-    rows = figure.rows(records)
+    rows = figure.rows(record.result)
     paths = {path.name for path in loss_paths(torch.Generator())}
     assert {row["path"] for row in rows} == paths
     assert len(rows) == len(paths) * (len(STAGES) + len(record.result["sweep"]))
-    with plt.style.context(STYLE):
-        drawn = figure.draw(records)
+    with style():
+        drawn = figure.draw(record.result)
     above, below = drawn.axes
     assert {line.get_label() for line in above.lines} == {*paths, "limit of exact FA"}
     names = [label.get_text() for label in below.get_yticklabels()]
@@ -61,15 +57,12 @@ def test_the_figure_shows_every_path_and_stage(record):
 
 
 def test_the_tables_hold_every_path_and_both_steps(record):
-    losses, steps = (build.make(table, {figure.RECORD: record}) for table in speed_tables.TABLES)
-    lines = losses["csv"].decode().splitlines()
-    assert len(lines) == 1 + 6 * len(STAGES)
-    released = next(line for line in lines if "released FA, direct" in line).split(",")
-    assert released[5] == "1"  # of itself; the path's name holds a comma
-    first, second = steps["csv"].decode().splitlines()[1:]
-    assert first.startswith("released,")
-    assert first.endswith(",1")
-    assert second.startswith("ours,")
+    rows = losses(record.result)
+    assert len(rows) == 6 * len(STAGES)
+    released = next(row for row in rows if row["path"] == "released FA, direct")
+    assert released["times as fast as released FA"] == 1
+    first, second = steps(record.result)
+    assert (first["step"], first["times as fast"], second["step"]) == ("released", 1, "ours")
 
 
 def test_a_ratio_is_of_medians_with_opposite_quartiles():

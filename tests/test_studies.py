@@ -1,21 +1,25 @@
 """Studies on small inputs: what they measure is what the theory says, and lands in a record."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import faqd_math as fm
-from analysis import results
+from analysis.products.catalogue import KINDS
+from analysis.records import store
 from analysis.studies.__main__ import main
 from analysis.studies.affinities import affinities
-from analysis.studies.costs import costs
+from analysis.studies.cost import costs
 from analysis.studies.fixed_probes import fixed_probes
 from analysis.studies.gradient_noise import gradient_noise
-from analysis.studies.inputs import crop
 from analysis.studies.orders import PROBES, orders
 from analysis.studies.probe_errors import EPSILONS, probe_errors
 from analysis.studies.quantizers import quantizers
 from analysis.studies.ranks import ranks
+from analysis.studies.registry import STUDIES
+from analysis.studies.study import Sources, crop
 from faqd_math.cost import multiply_adds
 
 
@@ -35,7 +39,15 @@ def test_crops_are_central():
 
 def test_measured_tails_agree_with_the_exact_law_and_bounds_hold(pairs):
     result = probe_errors(pairs, "toy", rng=np.random.default_rng(1), replications=200)
-    for stage in result["stages"].values():
+    for stage, maps in zip(result["stages"].values(), pairs.values(), strict=True):
+        spectrum = fm.gap_spectrum(maps[0][0], maps[1][0])
+        for i, k in enumerate(stage["probes"]):
+            for name, probability in (("exact", 0.05), ("measured", 0.05)):
+                actual = fm.law.failure_probability(spectrum, k, stage[name][i])
+                # The 95 % quantile of 200 draws lies within 5 σ of their share, 0.015 each.
+                spread = 1e-6 if name == "exact" else 5 * 0.0155
+                assert actual == pytest.approx(probability, abs=spread)
+            assert all(errors[i] > stage["exact"][i] for errors in stage["bounds"].values())
         tails = stage["tails"]
         for i, _ in enumerate(EPSILONS):
             exact = tails["exact law"][i]
@@ -126,35 +138,88 @@ def write_maps(path, pairs):
     np.savez(path, **sides, **{f"teacher.{tap}": t for tap, (_, t) in pairs.items()})
 
 
-def test_ranks_follow_the_captured_epochs(tmp_path, pairs):
-    write_maps(tmp_path / "features_before.npz", pairs)
-    write_maps(tmp_path / "features_epoch3.npz", {t: (m[0], m[0]) for t, m in pairs.items()})
-    result = ranks(tmp_path, "toy")
-    assert (result["epochs"], result["samples"]) == ([0, 3], 2)
-    before, after = result["taps"]["first"]["fa"]
+@pytest.fixture
+def run(tmp_path, pairs):
+    """Write the folder of a run that captured maps before, after one epoch and at the end."""
+    folder = tmp_path / "cifar10-fa"
+    folder.mkdir()
+    write_maps(folder / "features_before.npz", pairs)
+    write_maps(folder / "features_epoch1.npz", {t: (m[0], m[0]) for t, m in pairs.items()})
+    write_maps(folder / "features_after.npz", pairs)
+    config = {
+        "data": {"name": "cifar10"},
+        "model": {"depth": 20},
+        "quantization": {"weight_bits": 4, "activation_bits": 4},
+        "objective": {"kd": 1.0, "fa": 0.1, "label": 0.0, "k": None},
+    }
+    (folder / "run.json").write_text(json.dumps({"config": config, "epochs": [{}, {}]}))
+    return folder
+
+
+def test_ranks_follow_the_captured_epochs(run, pairs):
+    result = ranks(Sources(run=run))
+    assert (result["epochs"], result["samples"]) == ([0, 1, 2], 2)
+    assert result["about"] == "CIFAR-10, 4W4A PreActResNet-20 by FA, 2 epochs"
+    before, middle, _ = result["taps"]["first"]["fa"]
     # The median of two samples is their mean.
-    assert before[1] == pytest.approx(fm.fa_loss(*pairs["first"]))
-    assert after == pytest.approx([0, 0, 0], abs=1e-25)  # of equal maps
+    samples = zip(*pairs["first"], strict=True)
+    assert before[1] == pytest.approx(np.mean([fm.fa_loss(*sample) for sample in samples]))
+    assert middle == pytest.approx([0, 0, 0], abs=1e-25)  # of equal maps
 
 
 def test_ranks_of_a_run_without_maps_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds no captured maps; set run\.capture"):
-        ranks(tmp_path, "toy")
+        ranks(Sources(run=tmp_path))
 
 
-def test_a_study_lands_in_a_record_that_names_no_folder(tmp_path, capsys):
-    weights = tmp_path / "weights.safetensors"
-    rng = np.random.default_rng(6)
-    save_file({"a.weight": rng.standard_normal((2, 2, 3, 3)), "bias": np.zeros(2)}, weights)
+@pytest.fixture
+def weights(tmp_path):
+    rng, path = np.random.default_rng(6), tmp_path / "weights.safetensors"
+    save_file({"a.weight": rng.standard_normal((2, 2, 3, 3)), "bias": np.zeros(2)}, path)
+    return path
+
+
+def test_a_study_lands_in_a_record_that_names_no_folder(tmp_path, weights, capsys):
     arguments = ["quantizers", "--weights", str(weights), "--about", "a toy", "--to", str(tmp_path)]
     assert main(arguments) == 0
     path = tmp_path / "studies" / "quantizers.json"
     assert capsys.readouterr().out == f"{path}\n"
-    record = results.load(path)
+    record = store.load(path)
     assert list(record.result["layers"]) == ["a.weight"]
-    assert record.inputs == {"weights.safetensors": results.file_sha256(weights)}
-    assert str(tmp_path) not in record.command
-    assert "'a toy'" in record.command
+    assert record.inputs == {"weights.safetensors": store.file_sha256(weights)}
+    assert record.command == (
+        "python -m analysis.studies quantizers --weights weights.safetensors --about 'a toy'"
+    )
+    assert (record.seeds, record.k, record.replications) == ([], [], None)  # nothing is drawn
+
+
+def test_another_record_of_a_study_is_kept_unless_replaced(tmp_path, weights, capsys):
+    arguments = ["quantizers", "--weights", str(weights), "--to", str(tmp_path), "--about"]
+    assert main([*arguments, "one"]) == 0
+    with pytest.raises(SystemExit):
+        main([*arguments, "other"])
+    assert "quantizers.json exists with other content" in capsys.readouterr().err
+    assert main([*arguments, "other", "--replace"]) == 0
+
+
+def test_all_computes_what_has_its_inputs_and_keeps_the_rest(tmp_path, run, capsys, monkeypatch):
+    needed = {"affinities", "ranks", "gradient-noise"}
+    others = set(STUDIES) - needed - {"quantizers"}
+    monkeypatch.setattr(
+        "analysis.studies.__main__.STUDIES", {n: s for n, s in STUDIES.items() if n not in others}
+    )
+    assert main(["all", "--run", str(run), "--to", str(tmp_path / "to")]) == 0
+    records = store.load_all(tmp_path / "to", KINDS)
+    assert set(records) == {f"studies/{name}" for name in needed}
+    assert "quantizers: kept, as it needs --weights" in capsys.readouterr().out
+    noise = records["studies/gradient-noise"]
+    assert set(noise.inputs) == {"features_after.npz"}
+    assert set(records["studies/ranks"].inputs) == {p.name for p in run.glob("*.npz")}
+    assert (noise.seeds, noise.k[-1], noise.replications) == ([0], 64, 400)
+    for record in records.values():
+        assert "--run cifar10-fa --about 'CIFAR-10, 4W4A PreActResNet-20 by FA, 2 epochs'" in (
+            record.command
+        )
 
 
 @pytest.mark.parametrize(
@@ -163,4 +228,4 @@ def test_a_study_lands_in_a_record_that_names_no_folder(tmp_path, capsys):
 def test_a_study_without_its_input_says_which(study, option, capsys):
     with pytest.raises(SystemExit):
         main([study])
-    assert f"this study got no {option}; a file or folder is needed" in capsys.readouterr().err
+    assert f"this study got no {option}" in capsys.readouterr().err

@@ -4,68 +4,56 @@ import csv
 from io import StringIO
 
 import pytest
+from finished_runs import FLOAT, TEACHER, finished_run
 
-from analysis import results
-from analysis.results import Record
-from analysis.tables import accuracy, rendering, theory
+from analysis.products import accuracy, claims
+from analysis.products.build import FOLDER
+from analysis.products.catalogue import PRODUCTS, load_records
+from analysis.records.run_records import run_record
+from analysis.rendering import tables
+from analysis.studies import cost, probe_errors
 
-
-def run(test_accuracy, *, seed=0, epochs=2, precision="float32", **changes):
-    """Make a run's record that only the accuracy table reads."""
-    cell = {"data": "cifar10", "start": "scratch", "bits": "4W4A", "method": "FA", "labels": False}
-    result = cell | changes | {"epochs": [{}] * epochs, "test_accuracy": test_accuracy}
-    result["config"] = {"run": {"precision": precision}}
-    return Record("run", "", [seed], None, {}, {}, result, "")
+SETTINGS = ("method=fa", "labels=label-free", "optimizer.epochs=2")
 
 
-FLOAT = {"bits": "float", "method": "supervised", "labels": True}
+def record(test, *settings, name="cifar10"):
+    return run_record(finished_run(*SETTINGS, *settings, name=name, test=test, teacher=TEACHER))
+
+
 RUNS = {
-    "runs/a": run(0.80),
-    "runs/b": run(0.84, seed=1),
-    "runs/short": run(0.1, seed=2, epochs=1),
-    "runs/float": run(0.9, epochs=3, **FLOAT),
+    "runs/a": record(0.80),
+    "runs/b": record(0.84, "run.seed=1"),
+    "runs/mixed": record(0.1, "run.precision=bfloat16"),
+    "runs/float": record(0.9, "data.labels=true", *FLOAT, "optimizer.epochs=3"),
+    "runs/unlabelled": record(None, name="digits"),
 }
 
 
-def cell_of(records, **wanted):
-    wanted = {"data": "cifar10", "start": "scratch", "bits": "4W4A", "method": "FA"} | wanted
-    (row,) = (r for r in accuracy.rows(records) if all(r[k] == v for k, v in wanted.items()))
-    return row
+def test_accuracy_is_mean_and_deviation_over_the_seeds_of_equal_settings():
+    rows = {(r["data"], r["bits"], r["other"]): r for r in accuracy.rows(RUNS)}
+    equal, mixed = (rows["cifar10", "4W4A", precision] for precision in ("", "bfloat16"))
+    assert len(rows) == 4
+    assert equal["test_accuracy_mean"] == pytest.approx(0.82)
+    assert equal["test_accuracy_sd"] == pytest.approx(0.02 * 2**0.5)  # n − 1 in the denominator
+    assert (equal["n"], equal["epochs"]) == (2, 2)
+    assert (mixed["test_accuracy_mean"], mixed["n"]) == (0.1, 1)
+    assert (rows["cifar10", "float", ""]["test_accuracy_mean"]) == 0.9
+    assert rows["digits", "4W4A", ""]["test_accuracy_mean"] is None
 
 
-def test_accuracy_is_mean_and_deviation_over_the_seeds_of_the_longest_runs():
-    row = cell_of(RUNS, labels="no")
-    assert row["test_accuracy_mean"] == pytest.approx(0.82)
-    assert row["test_accuracy_sd"] == pytest.approx(0.02 * 2**0.5)  # n − 1 in the denominator
-    assert (row["n"], row["epochs"]) == (2, 2)
-    assert (row["float_mean"], row["float_n"]) == (0.9, 1)
-
-
-def test_mixed_precision_counts_where_no_float32_run_is_as_long():
-    mixed = {"runs/a-bfloat16": run(0.5, precision="bfloat16")}
-    assert cell_of(RUNS | mixed, labels="no")["n"] == 2
-    longer = {"runs/a-bfloat16": run(0.5, precision="bfloat16", epochs=3)}
-    assert cell_of(RUNS | longer, labels="no")["test_accuracy_mean"] == 0.5
-
-
-def test_cells_without_a_run_say_so():
-    row = cell_of(RUNS, labels="yes")
-    assert (row["test_accuracy_mean"], row["n"]) == ("not run", 0)
-    counts = [r["n"] for r in accuracy.rows({})]
-    assert set(counts) == {0}
-    assert len(counts) == 4 * 2 * 6 * 10  # data, starts, bits, methods
-
-
-def test_the_wide_form_shows_the_same_cells():
-    (row,) = (
-        r
-        for r in accuracy.shown(RUNS)
-        if (r["data"], r["start"], r["bits"]) == ("cifar10", "scratch", "4W4A")
+def test_the_readable_form_shows_what_was_run_and_one_line_says_what_was_not():
+    shown = {(r["data"], r["bits"], r["other"]): r["test accuracy"] for r in accuracy.shown(RUNS)}
+    assert shown == {
+        ("cifar10", "float", ""): "90.0 (1)",
+        ("cifar10", "4W4A", ""): "82.0 ± 2.8 (2)",
+        ("cifar10", "4W4A", "bfloat16"): "10.0 (1)",
+        ("digits", "4W4A", ""): "unknown",
+    }
+    # 3 data sets, 2 starts, 6 bit widths, 10 methods; 1 of them was run
+    assert accuracy.not_run(RUNS) == (
+        "Not run: 359 of the 360 combinations of the paper's data sets, starts, bit widths and "
+        "methods; among them all of cifar100 and tiny-imagenet."
     )
-    assert row["FA"] == "82.0 ± 2.8 (2)"
-    assert row["float"] == "90.0 (1)"
-    assert row["epochs"] == "2, 3"
-    assert row["FA + labels"] == row["KD"] == "not run"
 
 
 def test_published_figures_stand_beside_with_their_source(tmp_path, monkeypatch):
@@ -73,9 +61,11 @@ def test_published_figures_stand_beside_with_their_source(tmp_path, monkeypatch)
     lines += "cifar10,4W4A,FA,no,scratch,91.2,Somebody 2020,3\n"
     (tmp_path / "published.csv").write_text(lines)
     monkeypatch.setattr(accuracy, "PUBLISHED", tmp_path / "published.csv")
-    row = cell_of(RUNS, labels="no")
-    assert (row["published"], row["source"], row["table"]) == ("91.2", "Somebody 2020", "3")
-    assert any(r["FA"] == "82.0 ± 2.8 (2) [91.2]" for r in accuracy.shown(RUNS))
+    rows = [r for r in accuracy.rows(RUNS) if r["published"]]
+    assert {(r["published"], r["source"], r["table"]) for r in rows} == {
+        ("91.2", "Somebody 2020", "3")
+    }
+    assert "82.0 ± 2.8 (2) [91.2]" in [r["test accuracy"] for r in accuracy.shown(RUNS)]
 
 
 def test_the_columns_of_published_figures_are_those_of_the_table():
@@ -94,48 +84,51 @@ ROWS = [{"name": "a|b & c_d", "x": 1 / 3, "n": 2}, {"name": "ε ≤ 50 %", "x": 
 
 
 def test_three_forms_hold_the_same_cells():
-    assert list(csv.reader(StringIO(rendering.to_csv(ROWS)))) == [
+    assert list(csv.reader(StringIO(tables.to_csv(ROWS)))) == [
         ["name", "x", "n"],
         ["a|b & c_d", "0.333333", "2"],
         ["ε ≤ 50 %", "", "0"],
     ]
-    assert rendering.to_markdown(ROWS, "Said.").splitlines() == [
+    assert tables.to_markdown(ROWS, "Said.", "Below.").splitlines() == [
         "Said.",
         "",
         "| name | x | n |",
         "| --- | --- | --- |",
         r"| a\|b & c_d | 0.3333 | 2 |",
         "| ε ≤ 50 % |  | 0 |",
+        "",
+        "Below.",
     ]
-    latex = rendering.to_latex(ROWS, "Said.", label="toy")
+    latex = tables.to_latex(ROWS, "Said.", label="toy", note="Below 1 %.")
     assert r"a|b \& c\_d & 0.3333 & 2 \\" in latex
     assert r"$\varepsilon$ $\le$ 50 \% &  & 0 \\" in latex
+    assert r"Below 1 \%." in latex
     for rule in ("toprule", "midrule", "bottomrule"):
         assert latex.count(rf"\{rule}") == 1
 
 
 def test_latex_of_the_committed_tables_is_plain_ascii_with_equal_columns():
-    from analysis.build import FOLDER, TABLES
-
-    for table in TABLES:
-        latex = (FOLDER / f"{table.name}.tex").read_text("utf-8")
-        assert latex.isascii(), table.name
+    for name in (name for name, product in PRODUCTS.items() if not product.is_figure):
+        latex = (FOLDER / f"{name}.tex").read_text("utf-8")
+        assert latex.isascii(), name
         body = [line for line in latex.splitlines() if line.endswith(r"\\")]
         columns = {line.replace(r"\&", "").count("&") for line in body}
-        assert len(columns) == 1, table.name
+        assert len(columns) == 1, name
 
 
 @pytest.fixture(scope="module")
 def records():
-    return results.load_all()
+    return load_records()
 
 
 def test_the_audit_tells_of_each_defect(records):
-    assert [row["claim"] for row in theory.audit(records)] == [f"R{i}" for i in range(1, 9)]
+    assert [row["claim"] for row in claims.audit(records[claims.RECORD].result)] == [
+        f"R{i}" for i in range(1, 9)
+    ]
 
 
 def test_no_bound_asks_for_fewer_probes_than_the_exact_law(records):
-    rows = theory.probes_needed(records)
+    rows = probe_errors.needed_rows(records["studies/probe-errors"].result)
     assert len(rows) == 12
     for row in rows:
         bounds = [k for name, k in row.items() if name.startswith("B")]
@@ -146,7 +139,7 @@ def test_no_bound_asks_for_fewer_probes_than_the_exact_law(records):
 def test_costs_are_those_of_the_formulas(records):
     (row,) = (
         r
-        for r in theory.cost(records)
+        for r in cost.cost_rows(records["studies/cost"].result)
         if (r["channels"], r["pixels"], r["path"]) == (16, 1024, "gram")
     )
     assert row["multiply-adds"] == 3 * 1024 * 16**2

@@ -160,3 +160,30 @@ def test_maps_of_another_device_take_the_static_path_in_few_passes(name):
         )
     assert values.device.type == gradient.device.type == "meta"
     assert 8 <= mode.passes <= 25
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_cuda_graph_of_loss_and_gradient_replays_with_other_maps(name):
+    student, teacher = (maps.cuda() for maps in draw_maps(8, 16, 8, 8))
+    other = draw_maps(8, 16, 8, 8, seed=1)
+    options = {"probes": draw_maps(64, 5)[0].cuda()} if "ffa" in name else {}
+    loss, stream, graph = (EXACT | FAST)[name], torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    student.requires_grad_()
+
+    def step():
+        value = loss(student, teacher, check=False, **options)
+        return value, *torch.autograd.grad(value, student)
+
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # the libraries are loaded before the capture
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    with torch.cuda.graph(graph):
+        captured = step()
+    with torch.no_grad():
+        student.copy_(other[0])
+        teacher.copy_(other[1])
+    graph.replay()
+    for ours, theirs in zip(captured, step(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)

@@ -156,7 +156,7 @@ def test_a_record_holds_no_nan(tmp_path):
         records.write_record(tmp_path / "run.json", {"loss": math.nan})
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is no valid JSON"), ("[]", "schema None")])
+@pytest.mark.parametrize(("text", "message"), [("{", "is not valid JSON"), ("[]", "schema None")])
 def test_a_bad_record_is_refused(tmp_path, text, message):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -209,10 +209,6 @@ def test_probes_are_fresh_at_every_call_and_exact_fa_draws_none():
     before = generator.get_state()
     assert affinity_term(*maps, exact, generator) == fa_loss(*maps)
     assert torch.equal(generator.get_state(), before)
-
-
-def test_there_is_no_revision_outside_a_repository(tmp_path):
-    assert records.git_revision(tmp_path) is None
 
 
 def test_softened_distillation_equals_the_sum_written_out():

@@ -15,12 +15,12 @@ from tempfile import TemporaryDirectory
 import nbformat
 from sphinx.cmd.build import main as sphinx_build
 
-from analysis.build import FOLDER, PRODUCTS
 from analysis.companion.pages import claims_page, reproduce_page, with_references
-from analysis.notebook_runs import execute, notebooks
-from analysis.provenance import ROOT, read_manifest
-from analysis.results import load_all
-from analysis.tables.theory import CLAIMS as CLAIMS_RECORD
+from analysis.notebooks.execute import execute, notebooks
+from analysis.products.build import FOLDER
+from analysis.products.catalogue import PRODUCTS, load_records
+from analysis.products.claims import RECORD as CLAIMS_RECORD
+from analysis.products.manifest import ROOT, read_manifest
 from faqd_math.claims import CLAIMS
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 
 def lay_out(source: Path) -> None:
     """Write all that Sphinx reads."""
-    records = load_all()
+    records = load_records()
     for page in HERE.glob("*.md"):
         shutil.copy(page, source)
     mathematics = (ROOT / "faqd_math" / "mathematics.md").read_text("utf-8")

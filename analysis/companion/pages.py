@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analysis.figures.drawing import Picture, Records
-from analysis.results import Record
-from analysis.tables.rendering import NOT_RUN, Table
+from analysis.records.store import Record, Records
+from analysis.rendering.product import Product
+from analysis.rendering.tables import NOT_RUN
 from faqd_math.claims import Claim
-from faqd_math.scripts import split_scripts
+from faqd_math.reports.scripts import split_scripts
 
 GROUPS: Mapping[str, str] = {
     "I": "Identities",
@@ -24,6 +24,7 @@ GROUPS: Mapping[str, str] = {
     "Q": "Quantizers",
     "R": "The audit of the released code",
 }
+CIFAR = "CIFAR='--run runs/cifar10-fa --weights runs/cifar10-float/weights.safetensors'"
 WIDTH = "560px"  # of a figure, where the screen has as much
 
 
@@ -65,7 +66,7 @@ def claims_page(claims: Sequence[Claim], record: Record) -> str:
 
 
 def reproduce_page(
-    products: Mapping[str, Picture | Table], manifest: Mapping[str, Any], records: Records
+    products: Mapping[str, Product], manifest: Mapping[str, Any], records: Records
 ) -> str:
     """Lay out each figure and table with the one command that makes it, and what it is made from.
 
@@ -88,8 +89,9 @@ def reproduce_page(
         "Commands run in the repository's folder; after `make demo` they are in `.venv/bin`.",
         "All figures and tables, from the records:",
         _shell("make figures"),
-        "All, after recomputing the records that a CPU can, in about half an hour:",
-        _shell("make figures-fresh"),
+        "All, after recomputing the records: without the variable, those that start from maps or "
+        "weights of CIFAR-10 stay as they are, and the others take about an hour on a CPU:",
+        _shell(f"make figures-fresh {CIFAR}"),
         "These pages:",
         _shell("make companion"),
         "## Figures and tables",
@@ -185,36 +187,50 @@ def _marked(kind: str, text: str) -> str:
     return f":::{{container}} verdict {kind}\n{text}\n:::"
 
 
-def _product(product: Picture | Table, made: Mapping[str, Any]) -> str:
-    if isinstance(product, Picture):
+def _product(product: Product, made: Mapping[str, Any]) -> str:
+    if product.is_figure:
         about = _image(f"figures/{product.name}.png", product.text)
     else:
-        about = plain(product.caption)
+        about = plain(product.text)
     files = ", ".join(
         f"{{download}}`{file.rpartition('.')[2]} <figures/{file}>`" for file in made["files"]
     )
     sources = ", ".join(f"`{name}`" for name in made["records"]) or "no record"
     if made["missing"]:
         sources += f"; {NOT_RUN}: " + ", ".join(f"`{name}`" for name in made["missing"])
-    seeds = ", ".join(map(str, made["seeds"])) or "none"
     return "\n\n".join(
         [
             f"### {product.name}",
             _shell(made["command"]),
             about,
-            f"Files: {files}. Seeds: {seeds}. Made from {sources}.",
+            f"Files: {files}. Seeds: {_listed(made['seeds'])}. Made from {sources}.",
         ]
     )
 
 
 def _records(records: Records) -> str:
-    rows = ["| record | command | seeds | revision |", "|---|---|---|---|"]
+    known = sum(record.revision is not None for record in records.values())
+    rows = [
+        f"{known} of {len(records)} records name the revision of the code, marked + where files "
+        f"differed from it; the others come from a package that lay in no checkout of its own.",
+        "",
+        "| record | command | seeds | k | replications | version | revision |",
+        "|---|---|---|---|---|---|---|",
+    ]
     rows += [
-        f"| `{name}` | `{record.command}` | "
-        f"{', '.join(map(str, record.seeds))} | {(record.revision or 'none')[:10]} |"
+        f"| `{name}` | `{record.command}` | {_listed(record.seeds)} | {_listed(record.k)} | "
+        f"{record.replications or 'none'} | {record.version} | {_revision(record)} |"
         for name, record in records.items()
     ]
     return "\n".join(rows)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _revision(record: Record) -> str:
+    return "unknown" if record.revision is None else record.revision[:10] + "+" * bool(record.dirty)
 
 
 def _shell(command: str) -> str:

@@ -1,1 +1,1 @@
-"""Studies: what a figure or table shows, computed on a CPU and written as a record."""
+"""Every study whole in one place: what it computes, its record, its figures and tables."""

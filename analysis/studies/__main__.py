@@ -1,161 +1,89 @@
-"""Run a study and write its record.
+"""Run a study, or all whose inputs are at hand, and write their records.
 
 python -m analysis.studies cost
-python -m analysis.studies probe-errors --features maps.npz --about "CIFAR-10, FA" --subject fa
+python -m analysis.studies probe-errors --features maps.npz --about "CIFAR-10, student by FA"
+python -m analysis.studies all --run runs/fa --weights runs/float/weights.safetensors
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from safetensors.numpy import load_file
+from analysis.records import store
+from analysis.rendering.product import Result
+from analysis.studies.registry import STUDIES
+from analysis.studies.study import Sources, Study
 
-from analysis import results
-from analysis.estimators import compare_estimators
-from analysis.floating_point import error_table
-from analysis.studies.affinities import affinities
-from analysis.studies.costs import costs
-from analysis.studies.fixed_probes import fixed_probes
-from analysis.studies.gradient_noise import gradient_noise
-from analysis.studies.inputs import Pairs
-from analysis.studies.orders import orders
-from analysis.studies.probe_errors import probe_errors
-from analysis.studies.quantizers import quantizers
-from analysis.studies.ranks import captured, ranks
-from analysis.studies.speed import speed
-from faqd_math.claims import cases_from_pairs
-from faqd_math.claims.feature_files import load_feature_pairs
+ALL = "all"
+_OPTIONS = {"maps": "--run or --features", "run": "--run", "weights": "--weights"}
 
 
-@dataclass(frozen=True)
-class Sources:
-    """What the command line names."""
-
-    about: str
-    seed: int
-    features: Path | None
-    weights: Path | None
-    run: Path | None
-
-    @property
-    def rng(self) -> np.random.Generator:
-        """The draws of the study."""
-        return np.random.default_rng(self.seed)
-
-    @property
-    def pairs(self) -> Pairs:
-        """Captured maps."""
-        return load_feature_pairs(_needed(self.features, "--features"))
-
-
-def _estimators(sources: Sources) -> dict[str, Any]:
-    k, replications = 15, 400
-    errors = compare_estimators(
-        cases_from_pairs(sources.pairs, 4), rng=sources.rng, k=k, replications=replications
-    )
-    return {
-        "about": sources.about,
-        "k": k,
-        "replications": replications,
-        "errors": [asdict(error) for error in errors],
-    }
-
-
-def _floating_point(sources: Sources) -> dict[str, Any]:
-    channels, side = 8, 8
-    generator = torch.Generator().manual_seed(sources.seed)
-    rows = error_table(generator=generator, channels=channels, side=side)
-    return {
-        "channels": channels,
-        "pixels": side**2,
-        "rows": [
-            asdict(replace(row, bound=row.bound if np.isfinite(row.bound) else None))
-            | {"dtype": str(row.dtype).removeprefix("torch.")}
-            for row in rows
-        ],
-    }
-
-
-def _quantizers(sources: Sources) -> dict[str, Any]:
-    tensors = load_file(_needed(sources.weights, "--weights"))
-    # Convolutions: what is quantized but the classifier.
-    layers = {name: w.astype(np.float64) for name, w in tensors.items() if w.ndim == 4}
-    return quantizers(layers, sources.about)
-
-
-def _affinities(sources: Sources) -> dict[str, Any]:
-    """Take the maps of a run that captured them."""
-    run = _needed(sources.run, "--run")
-    before, after = (load_feature_pairs(run / f"features_{m}.npz") for m in ("before", "after"))
-    return affinities(before, after, sources.about)
-
-
-STUDIES: Mapping[str, Callable[[Sources], dict[str, Any]]] = {
-    "affinities": _affinities,
-    "cost": lambda s: costs(rng=s.rng),
-    "estimators": _estimators,
-    "fixed-probes": lambda _: fixed_probes(),
-    "floating-point": _floating_point,
-    "gradient-noise": lambda s: gradient_noise(s.pairs, s.about, rng=s.rng),
-    "orders": lambda s: orders(s.pairs, s.about, rng=s.rng),
-    "probe-errors": lambda s: probe_errors(s.pairs, s.about, rng=s.rng),
-    "quantizers": _quantizers,
-    "ranks": lambda s: ranks(_needed(s.run, "--run"), s.about),
-    "speed": lambda s: speed(seed=s.seed),
-}
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line, which every study's record names."""
+    own = argparse.ArgumentParser(prog="python -m analysis.studies", description=__doc__)
+    own.formatter_class = argparse.RawDescriptionHelpFormatter
+    own.add_argument("study", choices=[*sorted(STUDIES), ALL])
+    own.add_argument("--features", type=Path, metavar="NPZ", help="captured maps")
+    own.add_argument("--weights", type=Path, metavar="SAFETENSORS", help="of a float network")
+    own.add_argument("--run", type=Path, metavar="FOLDER", help="of a run that captured maps")
+    own.add_argument("--about", default="", help="what the input is; default: as the run says")
+    own.add_argument("--seed", type=int, default=0, help="of all draws; default: %(default)s")
+    own.add_argument("--to", type=Path, default=store.FOLDER, help="folder of the records")
+    own.add_argument("--replace", action="store_true", help="replace records of other content")
+    return own
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the study that the command line names."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="python -m analysis.studies", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("study", choices=sorted(STUDIES))
-    parser.add_argument("--features", type=Path, metavar="NPZ", help="captured maps")
-    parser.add_argument("--weights", type=Path, metavar="SAFETENSORS", help="of a float network")
-    parser.add_argument("--run", type=Path, metavar="FOLDER", help="of a run that captured maps")
-    parser.add_argument("--about", default="", help="what the input is, for captions")
-    parser.add_argument("--seed", type=int, default=0, help="of all draws; default: 0")
-    parser.add_argument("--to", type=Path, default=results.FOLDER, help="folder of records")
-    options = vars(parser.parse_args(given))
-    study, to = options.pop("study"), options.pop("to")
-    sources = Sources(**options)
-    files = [p for p in (sources.features, sources.weights) if p is not None]
-    if sources.run is not None:
-        files += sorted(captured(sources.run).values())
+    """Run what the command line names; say which studies of "all" lack their inputs."""
+    own = parser()
+    options = own.parse_args(arguments)
+    sources = Sources(options.about, options.seed, options.features, options.weights, options.run)
+    chosen = STUDIES.values() if options.study == ALL else [STUDIES[options.study]]
     try:
-        result = STUDIES[study](sources)
+        for study in chosen:
+            if options.study == ALL and not study.has_inputs(sources):
+                sys.stdout.write(f"{study.name}: kept, as it needs {_OPTIONS[study.needs]}\n")
+                continue
+            record = run_study(study, sources)
+            path = options.to / "studies" / f"{study.name}.json"
+            sys.stdout.write(f"{store.write(path, record, replace=options.replace)}\n")
     except ValueError as error:
-        parser.error(str(error))
-    path = to / "studies" / f"{study}.json"
-    results.save(
-        path,
-        study,
-        result,
-        command=f"python -m analysis.studies {' '.join(_without_folders(given))}",
-        seeds=result.get("seeds", [sources.seed]),
-        inputs={file.name: results.file_sha256(file) for file in files},
-    )
-    sys.stdout.write(f"{path}\n")
+        own.error(str(error))
     return 0
 
 
-def _needed(path: Path | None, option: str) -> Path:
-    if path is None:
-        raise ValueError(f"this study got no {option}; a file or folder is needed: name one.")
-    return path
+def run_study(study: Study, sources: Sources) -> store.Record:
+    """Compute a study's result and seal it with how it was made."""
+    files = study.input_files(sources)
+    result = study.compute(sources)
+    store.check_keys(result, study.name, study.keys)
+    made = store.Made(
+        command=_command(study, sources, result),
+        seeds=result.get("seeds", [sources.seed] if study.draws else []),
+        k=study.k,
+        replications=study.replications,
+        inputs={file.name: store.file_sha256(file) for file in files},
+    )
+    return store.seal(study.name, result, made)
 
 
-def _without_folders(arguments: Sequence[str]) -> list[str]:
-    """Keep the names of files: where they lay says nothing elsewhere."""
-    return [repr(a) if " " in a else Path(a).name if "/" in a else a for a in arguments]
+def _command(study: Study, sources: Sources, result: Result) -> str:
+    """Name files and folders by their last part: where they lay says nothing elsewhere."""
+    words = ["python", "-m", "analysis.studies", study.name]
+    if study.needs == "maps" and sources.features is not None:
+        words += ["--features", sources.features.name]
+    elif study.needs in ("maps", "run") and sources.run is not None:
+        words += ["--run", sources.run.resolve().name]
+    elif study.needs == "weights" and sources.weights is not None:
+        words += ["--weights", sources.weights.name]
+    if about := result.get("about"):
+        words += ["--about", about]
+    words += ["--seed", str(sources.seed)] if study.draws and sources.seed else []
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

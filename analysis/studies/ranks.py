@@ -2,61 +2,45 @@
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
-from typing import Any
-
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import faqd_math as fm
-from analysis.studies.inputs import Pairs
+from analysis.rendering.figures import DASHES, legend_below, new_figure, note
+from analysis.rendering.product import Product, Result
+from analysis.rendering.tables import Row
+from analysis.studies.study import Pairs, Sources, Study
 from faqd_math.claims.feature_files import load_feature_pairs
 
 _QUANTILES = (0.25, 0.5, 0.75)
-_CAPTURED = re.compile(r"features_(before|after|epoch\d+)\.npz")
+_QUANTITIES = {"effective_rank": "effective rank ρ", "fa": "FA"}
 
 
-def ranks(run: Path, about: str) -> dict[str, Any]:
+def ranks(sources: Sources) -> Result:
     """Measure each captured epoch's maps: quartiles over the samples.
-
-    Parameters
-    ----------
-    run : Path
-        Folder of a run with ``run.capture`` and ``run.capture_epochs``.
-    about : str
-        What was run.
 
     Raises
     ------
     ValueError
-        If it captured nothing.
+        If the run captured nothing.
     """
-    files = captured(run)
-    measured = {epoch: _measure(load_feature_pairs(path)) for epoch, path in sorted(files.items())}
-    if not measured:
-        raise ValueError(f"{run} holds no captured maps; set run.capture and run.capture_epochs.")
-    first = next(iter(measured.values()))
-    pairs = load_feature_pairs(next(iter(files.values())))
+    pairs = {epoch: load_feature_pairs(path) for epoch, path in sources.captured.items()}
+    if not pairs:
+        raise ValueError(
+            f"{sources.folder} holds no captured maps; set run.capture and run.capture_epochs."
+        )
+    measured = {epoch: _measure(pairs[epoch]) for epoch in sorted(pairs)}
+    first = next(iter(pairs.values()))
     return {
-        "about": about,
-        "samples": len(next(iter(pairs.values()))[0]),
+        "about": sources.describe(),
+        "samples": len(next(iter(first.values()))[0]),
         "epochs": list(measured),
         "taps": {
-            tap: {name: [measured[e][tap][name] for e in measured] for name in first[tap]}
+            tap: {name: [m[tap][name] for m in measured.values()] for name in _QUANTITIES}
             for tap in first
         },
     }
-
-
-def captured(run: Path) -> dict[int, Path]:
-    """Find a run's files of maps, by epochs done; those after the last one of a finished run."""
-    record = run / "run.json"
-    last = len(json.loads(record.read_text("utf-8"))["epochs"]) if record.is_file() else None
-    moments = {p: match[1] for p in run.iterdir() if (match := _CAPTURED.fullmatch(p.name))}
-    ends = {"before": 0, "after": last}
-    files = {ends[m] if m in ends else int(m[5:]): path for path, m in moments.items()}
-    return {epoch: path for epoch, path in files.items() if epoch is not None}
 
 
 def _measure(pairs: Pairs) -> dict[str, dict[str, list[float]]]:
@@ -70,3 +54,53 @@ def _measure(pairs: Pairs) -> dict[str, dict[str, list[float]]]:
         }
         answer[tap] = {name: np.quantile(v, _QUANTILES).tolist() for name, v in of.items()}
     return answer
+
+
+def draw(result: Result) -> Figure:
+    """Draw medians over the images by tap, with the middle half as band."""
+    figure = new_figure(2.6)
+    panels = figure.subplots(1, 2)
+    for panel, (quantity, label) in zip(panels, _QUANTITIES.items(), strict=True):
+        for number, (tap, measured) in enumerate(result["taps"].items()):
+            low, middle, high = np.array(measured[quantity]).T
+            panel.plot(result["epochs"], middle, ls=DASHES[number], label=tap)
+            panel.fill_between(result["epochs"], low, high, color=f"C{number}", alpha=0.2, lw=0)
+        panel.set(xlabel="epoch", title=label)
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panels[0].set_ylim(1, None)
+    panels[1].set_ylim(0, None)
+    legend_below(figure, panels[0], ncols=3)
+    note(
+        figure,
+        f"{result['about']}, one seed. Line: median of {result['samples']} validation images; "
+        f"band: their middle half.",
+    )
+    return figure
+
+
+def rows(result: Result) -> list[Row]:
+    """Give the quartiles by epoch, tap and quantity."""
+    return [
+        {"tap": tap, "quantity": quantity, "epoch": epoch}
+        | dict(zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True))
+        for tap, measured in result["taps"].items()
+        for quantity in _QUANTITIES
+        for epoch, quartiles in zip(result["epochs"], measured[quantity], strict=True)
+    ]
+
+
+STUDY = Study(
+    name="ranks",
+    keys=frozenset({"about", "epochs", "taps", "samples"}),
+    compute=ranks,
+    needs="run",
+    draws=False,
+    products=(
+        Product(
+            name="effective-rank",
+            text="The effective rank of the affinity gap and FA by epoch, for each tap.",
+            draw=draw,
+            rows=rows,
+        ),
+    ),
+)

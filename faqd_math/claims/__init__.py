@@ -33,6 +33,24 @@ CLAIMS: tuple[Claim, ...] = (
     *FLOATING_POINT,
 )
 
+
+def find_claim(claim_id: str) -> Claim:
+    """Return the claim with this id, in letters of either case.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    for claim in CLAIMS:
+        if claim.id.casefold() == claim_id.casefold():
+            return claim
+    raise ValueError(
+        f"claim {claim_id!r} is unknown; an id as {CLAIMS[0].id} is accepted: faqd-math explain "
+        f"lists them all."
+    )
+
+
 __all__ = [
     "CLAIMS",
     "Batch",
@@ -46,6 +64,7 @@ __all__ = [
     "Verdict",
     "Weights",
     "cases_from_pairs",
+    "find_claim",
     "verification_subjects",
     "verify",
 ]

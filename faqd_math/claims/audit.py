@@ -1,4 +1,4 @@
-"""The audit of FAQD's released losses: each claim holds where the defect is as told (R1, R4–R6)."""
+"""The audit of FAQD's released losses: a claim holds where its defect is there (R1, R4–R6)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from faqd_math._validation import Array
 from faqd_math.claims.audit_training import TRAINING_AUDIT
 from faqd_math.claims.chance import ROUNDING, estimate_is
-from faqd_math.claims.confidence import Estimate, mean_estimate
 from faqd_math.claims.estimates import copies, fresh_probes
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Batch, Case
+from faqd_math.confidence import Estimate, mean_estimate
 from faqd_math.losses import Order, fa_loss, ffa_loss
 from faqd_math.probes import sample_probes
 from faqd_math.released import losses as released
 from faqd_math.theory import moments, order_one
 
 # Probes of one call: what matters is their total, and memory is N times this.
-_PROBES_A_CALL = 100
+_PROBES_PER_CALL = 100
 _ORDERS: tuple[Order, ...] = (1, 2)
 # √N times the ratio of FFA to FA, both of order 1, is about 1; more than this would not be.
 _LARGEST_RATIO = 2.0
@@ -32,12 +32,12 @@ def _other_norm(case: Case, sampling: Sampling) -> Evidence:
     The standard error is P10's.
     """
     student, teacher = _revived(case, sampling)
-    calls = sampling.replications // _PROBES_A_CALL
+    calls = sampling.replications // _PROBES_PER_CALL
     values = [
-        released.ffa_loss(student, teacher, _probes(case.n, _PROBES_A_CALL, sampling), order=1)
+        released.ffa_loss(student, teacher, _probes(case.n, _PROBES_PER_CALL, sampling), order=1)
         for _ in range(calls)
     ]
-    variance = order_one.ffa_variance(student, teacher, calls * _PROBES_A_CALL)
+    variance = order_one.ffa_variance(student, teacher, calls * _PROBES_PER_CALL)
     scale = np.sqrt(case.n) / fa_loss(student, teacher, order=1)
     ratio = Estimate(float(scale * np.mean(values)), float(scale * np.sqrt(variance)))
     expected = float(scale * order_one.ffa_mean(student, teacher))
@@ -77,7 +77,10 @@ def _root_bias(batch: Batch, sampling: Sampling) -> Evidence:
     student, teacher = _revived(Case(batch.name, batch.student[0], batch.teacher[0]), sampling)
     case, k = Case(batch.name, student, teacher), sampling.k
     exact = fa_loss(student, teacher)
-    fewer = replace(sampling, replications=sampling.replications // 2)  # two calls each
+    # Two calls each, with random numbers other than those of the pixels revived.
+    fewer = replace(
+        sampling, replications=sampling.replications // 2, stream=(*sampling.stream, "probes")
+    )
     draws = list(fresh_probes(case, fewer))
     square = (
         np.concatenate([ffa_loss(*copies(case, size), z, reduction="none") for size, z in draws])

@@ -27,7 +27,7 @@ _FITTED_PROBES = (5, 15)
 _ADAM_STEPS, _ADAM_RATE = 400, 0.03
 # What is left of the one loss, as a share of the other, where the one is fitted and the other not.
 _FITTED = 0.1
-_EPOCHS, _STEPS_AN_EPOCH, _IMAGES = 11, 4, 1000
+_EPOCHS, _STEPS_PER_EPOCH, _IMAGES = 11, 4, 1000
 _DESCENT_STEPS, _DESCENT_RATE = 5, 1.0
 
 
@@ -46,7 +46,7 @@ def _fitted_probes(_: Standalone, sampling: Sampling) -> Evidence:
 
 
 def _trained(student: Array, teacher: Array, probes: list[Array]) -> Array:
-    """Move free features by Adam (Kingma & Ba 2015) down FFA of order 2, one step a matrix."""
+    """Minimise FFA of order 2 over free features by Adam (Kingma & Ba 2015), a step per matrix."""
     first, second = np.zeros_like(student), np.zeros_like(student)
     for i, z in enumerate(probes, start=1):
         gradient = ffa_gradient(student, teacher, z)
@@ -69,7 +69,7 @@ def _repeated_orders(_: Standalone, sampling: Sampling) -> Evidence:
         orders = set()
         for _epoch in range(_EPOCHS):
             orders.add(rng.permutation(_IMAGES).tobytes())
-            for _step in range(_STEPS_AN_EPOCH):
+            for _step in range(_STEPS_PER_EPOCH):
                 if reseeds:
                     reseeded_probes(_PIXELS, sampling.k, rng=rng, state=state)
                 else:

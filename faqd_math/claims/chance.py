@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scipy import stats
 
-from faqd_math.claims.confidence import Estimate
 from faqd_math.claims.evidence import Evidence, Sampling
+from faqd_math.confidence import Estimate
 
 # Of a relative value, from sums of up to some 10⁶ terms: what rounding adds to chance.
 ROUNDING = 1e-11

@@ -12,24 +12,24 @@ from faqd_math._validation import Array
 from faqd_math.claims.counting import Counter
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Case
-from faqd_math.cost import Path
+from faqd_math.cost import LossPath
 from faqd_math.features import unit_pixel_pair
 from faqd_math.spectrum import squared_norm
 
 
-def counted(path: Path | str, x: Array, y: Array, k: int = 1) -> Counter:
+def counted(path: LossPath | str, x: Array, y: Array, k: int = 1) -> Counter:
     """Run a path, or "auto", on unit pixels (1, C_s, N) and (1, C_t, N), and count."""
     counter = Counter()
     x, y = counter.watch(x), counter.watch(y)
     match path:
         case "direct":
-            losses._direct(x, y)
+            losses.direct_total(x, y)
         case "gram":
-            losses._gram(x, y)
+            losses.gram_total(x, y)
         case "ffa":
             squared_norm(losses.apply_gap(x, y, np.ones((x.shape[-1], k))))
         case "auto":
-            losses._safest_cheapest(x, y)
+            losses.automatic_total(x, y)
     return counter
 
 
@@ -42,7 +42,7 @@ def _sizes(x: Array, y: Array) -> tuple[int, int, int]:
     return x.shape[2], x.shape[1], y.shape[1]
 
 
-def _multiply_adds(case: Case, sampling: Sampling, *, path: Path) -> Evidence:
+def _multiply_adds(case: Case, sampling: Sampling, *, path: LossPath) -> Evidence:
     x, y = _unit_pixels(case)
     stated = cost.multiply_adds(path, *_sizes(x, y), sampling.k)
     return Evidence(float(counted(path, x, y, sampling.k).multiply_adds), float(stated), "=", 0.0)
@@ -80,7 +80,7 @@ def _pixels_dearer_than_gram(case: Case, _sampling: Sampling) -> Evidence:
 def _peak_bytes(case: Case, sampling: Sampling) -> Evidence:
     """Largest ratio of counted to stated bytes among the paths."""
     x, y = _unit_pixels(case)
-    paths: tuple[Path, ...] = ("direct", "ffa", "gram")
+    paths: tuple[LossPath, ...] = ("direct", "ffa", "gram")
     ratios = [
         counted(path, x, y, sampling.k).peak_bytes
         / cost.extra_bytes(path, *_sizes(x, y), sampling.k)

@@ -24,16 +24,16 @@ def ffa_replications(
     Independent of each other; the claims on one case, order and law share them.
     """
 
-    def draw() -> Array:
+    def draw(own: Sampling) -> Array:
         scale = case.n**2 / (case.mu if order == 2 else 1.0)
         return scale * np.concatenate(
             [
                 ffa_loss(*copies(case, size), probes, order=order, reduction="none")
-                for size, probes in fresh_probes(case, sampling, law)
+                for size, probes in fresh_probes(case, own, law)
             ]
         )
 
-    return sampling.once((case, order, law), draw)
+    return sampling.shared(f"FFA of order {order}, {law} probes", case, draw)
 
 
 def fresh_probes(

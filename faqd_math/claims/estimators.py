@@ -6,10 +6,10 @@ import numpy as np
 
 from faqd_math._validation import Array
 from faqd_math.claims.chance import ROUNDING, estimate_is
-from faqd_math.claims.confidence import mean_estimate, variance_estimate
 from faqd_math.claims.estimates import chunks, copies
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Case
+from faqd_math.confidence import mean_estimate, variance_estimate
 from faqd_math.losses import ffa_loss
 from faqd_math.theory.estimators import (
     deflated_probes,
@@ -33,14 +33,14 @@ def _sampled_variance(case: Case, sampling: Sampling) -> Evidence:
 def _sampled(case: Case, sampling: Sampling) -> Array:
     """Replications of the estimate from sampled pixels, relative to FA."""
 
-    def estimates(size: int) -> Array:
-        pixels = sample_pixels(case.n, _pixels(case), rng=sampling.rng, batch=size)
-        return sampled_fa_loss(*copies(case, size), pixels, reduction="none")
+    def draw(own: Sampling) -> Array:
+        values = []
+        for size in chunks(case, own):
+            pixels = sample_pixels(case.n, _pixels(case), rng=own.rng, batch=size)
+            values.append(sampled_fa_loss(*copies(case, size), pixels, reduction="none"))
+        return case.n**2 / case.mu * np.concatenate(values)
 
-    def draw() -> Array:
-        return case.n**2 / case.mu * np.concatenate([estimates(n) for n in chunks(case, sampling)])
-
-    return sampling.once((case, "sampled pixels"), draw)
+    return sampling.shared("sampled pixels", case, draw)
 
 
 def _pixels(case: Case) -> int:

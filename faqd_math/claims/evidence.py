@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +15,7 @@ from faqd_math.claims.statements import STATEMENTS, Statement
 from faqd_math.claims.subjects import Case, Subject
 
 Relation = Literal["=", "<="]
-Method = Literal[
+CheckMethod = Literal[
     "identity",
     "exact law",
     "enumeration",
@@ -22,40 +24,54 @@ Method = Literal[
     "optimisation",
     "replication",
 ]
-Check = Callable[[Any, "Sampling"], "Evidence"]
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How claims in probability are checked.
+    """How one claim in probability is checked on one subject, and its random numbers.
+
+    These depend on ``entropy``, the claim and the subject alone, not on what else is checked.
 
     Attributes
     ----------
-    rng : numpy.random.Generator
-        Source of all probes.
+    entropy : tuple of int
+        Seeds of the whole report.
     replications : int
         Independent draws of each estimate.
     false_alarm : float
         Probability with which the check of one true claim on one subject fails.
     k : int
         Probes of each estimate.
+    stream : tuple of str
+        What the random numbers are for: the claim's id, the subject's type and name.
     """
 
-    rng: np.random.Generator
+    entropy: tuple[int, ...]
     replications: int
     false_alarm: float
     k: int
-    _drawn: dict[Hashable, Array] = field(default_factory=dict, repr=False, compare=False)
+    stream: tuple[str, ...] = ()
+    _shared: dict[Hashable, Array] = field(default_factory=dict, repr=False, compare=False)
 
-    def once(self, key: Hashable, draw: Callable[[], Array]) -> Array:
-        """Draw replications at the first call with a key, and share them with later claims.
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Generator of this stream alone."""
+        name = sha256("\n".join(self.stream).encode()).digest()
+        return np.random.default_rng([*self.entropy, *name])
 
-        Their p-values are then dependent, to which Holm's procedure is indifferent. What several
-        claims compute from a case without a draw is shared likewise.
+    def of(self, purpose: str, subject: Subject) -> Sampling:
+        """Return the same settings with the stream of a purpose, as a claim's id, and subject."""
+        return replace(self, stream=(purpose, type(subject).__name__, subject.name))
+
+    def shared(self, what: str, subject: Subject, draw: Callable[[Sampling], Array]) -> Array:
+        """Compute something of a subject once for several claims, from a stream of its own.
+
+        Their p-values are then dependent, which Holm's procedure allows.
         """
-        if key not in self._drawn:
-            self._drawn[key] = draw()
-        return self._drawn[key]
+        key = (what, subject)
+        if key not in self._shared:
+            self._shared[key] = draw(self.of(what, subject))
+        return self._shared[key]
 
 
 @dataclass(frozen=True)
@@ -128,8 +144,8 @@ class Claim:
     """
 
     id: str
-    method: Method
-    check: Check
+    method: CheckMethod
+    check: Callable[[Any, Sampling], Evidence]
     on: type[Subject] = Case
 
     @property

@@ -35,12 +35,12 @@ def load_feature_pairs(path: str | PathLike[str]) -> dict[str, tuple[Array, Arra
     FileNotFoundError
         If there is no such file.
     ValueError, TypeError
-        If it is no .npz file, holds no pair, an array without its partner, or bad maps.
+        If it is not an .npz file, holds no pair, an array without its partner, or bad maps.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is no file; an .npz file of captured feature maps is accepted: "
+            f"{path} is not a file; an .npz file of captured feature maps is accepted: "
             f"capture one with faqd_train, or check the path."
         )
     arrays = _read_arrays(path)

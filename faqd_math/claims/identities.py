@@ -15,7 +15,7 @@ from faqd_math.theory.order_one import ffa_mean
 
 
 def rounding(case: Case) -> float:
-    """Absolute error of a loss that float64 explains: a few roundings a summed term."""
+    """Absolute error of a loss that float64 explains: a few roundings for each summed term."""
     terms = case.n + len(case.student) + len(case.teacher) + 8
     return 8 * terms * float(np.finfo(np.float64).eps)
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from faqd_math._validation import Array
 from faqd_math.claims.chance import ROUNDING, estimate_is
-from faqd_math.claims.confidence import mean_estimate, variance_estimate
 from faqd_math.claims.estimates import copies, ffa_replications, fresh_probes
 from faqd_math.claims.evidence import Claim, Evidence, Sampling
 from faqd_math.claims.subjects import Batch, Case
+from faqd_math.confidence import mean_estimate, variance_estimate
 from faqd_math.features import affinity, unit_pixel_pair
 from faqd_math.gradients import unit_fa_gradient, unit_ffa_gradient
 from faqd_math.losses import fa_loss, ffa_loss
@@ -70,7 +70,7 @@ def _root_bias(case: Case, sampling: Sampling) -> Evidence:
 
 def _expectation(case: Case, sampling: Sampling, slope: Callable[[Array], Array]) -> float:
     """E g(T/μ) − g(0) = ∫ g'(t) P(T/μ ≥ t) dt."""
-    t, weights = sampling.once((case, "survival"), lambda: _survival(case, sampling.k))
+    t, weights = sampling.shared("survival", case, lambda own: _survival(case, own.k))
     return float((weights * slope(t)).sum())
 
 

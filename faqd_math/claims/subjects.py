@@ -10,7 +10,7 @@ import numpy as np
 
 from faqd_math._validation import Array, check_count
 from faqd_math.quantize import check_weights
-from faqd_math.spectrum import effective_rank, gap_spectrum
+from faqd_math.spectrum import effective_rank, gap_spectrum, is_rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +51,8 @@ class Case:
 
     @property
     def has_gap(self) -> bool:
-        """Whether the affinities differ by more than their rounding, some (N + 2C)u an entry."""
-        terms = self.n + 2 * (len(self.student) + len(self.teacher))
-        rounding = 64 * terms * float(np.finfo(np.float64).eps)
-        return bool(np.sqrt(self.mu) / self.n > rounding)
+        """Whether the affinities differ by more than their rounding."""
+        return not is_rounding(self.spectrum, self.n, len(self.student) + len(self.teacher))
 
 
 @dataclass(frozen=True, eq=False)

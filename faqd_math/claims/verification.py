@@ -22,7 +22,7 @@ class Verdict:
     names : tuple of str
         The subjects.
     evidence : tuple of Evidence
-        One a subject.
+        One for each subject.
     refused : tuple of bool
         Whether the claim fails there, after Holm's correction where the check is by replication.
     """
@@ -76,6 +76,7 @@ def verify(
     replications: int = 2000,
     k: int = 15,
     false_alarm: float = 1e-3,
+    among: Sequence[Claim] | None = None,
     progress: Callable[[Sequence[Claim]], Iterable[Claim]] = iter,
 ) -> Report:
     """Check each claim on every subject of its kind.
@@ -87,13 +88,17 @@ def verify(
     subjects : sequence of Case, Batch, Weights, Standalone
         From `faqd_math.claims.verification_subjects`.
     rng : numpy.random.Generator
-        Source of all probes: the same state gives the same report.
+        Seeds all random numbers. Those of a claim on a subject depend on its state, the claim's id
+        and the subject's name alone.
     replications, k : int
         Draws of each estimate that is checked by replication, at least 100, and its probes, at
         least 5.
     false_alarm : float
         Probability that any true claim fails by chance: the checks by replication are judged
-        together, by Holm's step-down procedure (Holm 1979), to which no independence matters.
+        together, by Holm's step-down procedure (Holm 1979), which needs no independence.
+    among : sequence of Claim, optional
+        Claims that share ``false_alarm``, by default those checked. With the registry here, some
+        of its claims get the numbers that they have in the report of all.
     progress : callable
         Wraps the claims, as `rich.progress.track` does.
 
@@ -102,7 +107,7 @@ def verify(
     TypeError, ValueError
         If an argument is out of its range, or a claim has no subject of its kind.
     """
-    check_rng(rng)
+    entropy = tuple(check_rng(rng).integers(2**32, size=4).tolist())
     false_alarm = check_number(
         false_alarm, "false_alarm", above=0, below=1, hint="give a small probability"
     )
@@ -113,9 +118,14 @@ def verify(
                 f"{claim.id} has no subject; at least one {claim.on.__name__} is accepted: "
                 f"gather the subjects by verification_subjects."
             )
-    family = sum(len(of_claim[c.id]) for c in claims if c.method == "replication")
+    family = sum(
+        isinstance(subject, claim.on)
+        for claim in among or claims
+        if claim.method == "replication"
+        for subject in subjects
+    )
     sampling = Sampling(
-        rng=rng,
+        entropy=entropy,
         replications=check_count(replications, "replications", at_least=100),
         false_alarm=false_alarm / max(family, 1),
         # P11's estimate has a finite variance from 3 probes on, and a finite fourth moment, which
@@ -123,11 +133,13 @@ def verify(
         k=check_count(k, "k", at_least=5),
     )
     found = {
-        claim.id: [claim.check(subject, sampling) for subject in of_claim[claim.id]]
+        claim.id: [
+            claim.check(subject, sampling.of(claim.id, subject)) for subject in of_claim[claim.id]
+        ]
         for claim in progress(claims)
     }
     p_values = [e.p_value for c in claims for e in found[c.id] if e.p_value is not None]
-    limit = holm_limit(p_values, false_alarm)
+    limit = holm_limit(p_values, false_alarm, family)
     verdicts = tuple(
         Verdict(
             claim,
@@ -139,22 +151,25 @@ def verify(
         )
         for claim in claims
     )
-    return Report(verdicts, false_alarm, len(p_values))
+    return Report(verdicts, false_alarm, family)
 
 
-def holm_limit(p_values: Sequence[float], false_alarm: float) -> float:
+def holm_limit(p_values: Sequence[float], false_alarm: float, family: int) -> float:
     """Return the p-value up to which Holm's procedure refuses; negative if it refuses none.
+
+    The p-values are all or some of a family's; those of some are refused only if they would be
+    whatever the others are.
 
     Examples
     --------
     Of three, the second is refused at half the rate once the first is at a third:
 
-    >>> holm_limit([0.02, 0.3, 0.01], 0.05)
+    >>> holm_limit([0.02, 0.3, 0.01], 0.05, 3)
     0.02
     """
     limit = -1.0
     for rank, p_value in enumerate(sorted(p_values)):
-        if not p_value <= false_alarm / (len(p_values) - rank):
+        if not p_value <= false_alarm / (family - rank):
             break
         limit = p_value
     return limit

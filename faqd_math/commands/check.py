@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from faqd_math.commands.output import require
+from faqd_math.commands.output import add_number, progress, require
 
 if TYPE_CHECKING:  # Hypothesis and rich are imported only where the command runs
-    from faqd_math.conformance import Conventions, Property
+    from faqd_math.conformance import Conventions
 
 _EXAMPLES = """\
 examples:
@@ -61,7 +62,7 @@ def add_check(commands: Any) -> None:
         metavar="NAME",
         help="keyword of the generator that draws the probes inside",
     )
-    command.add_argument("--k", type=int, default=15, help="probes drawn inside (default: 15)")
+    add_number(command, "--k", 15, "probes drawn inside")
     command.add_argument(
         "--divide-by",
         choices=["N2", "N", "1"],
@@ -85,16 +86,9 @@ def add_check(commands: Any) -> None:
     command.add_argument(
         "--skip", metavar="ID", action="append", default=[], help="leave a property out; repeatable"
     )
-    command.add_argument(
-        "--examples", type=int, default=100, help="maps a search (default: %(default)s)"
-    )
-    command.add_argument(
-        "--replications",
-        type=int,
-        default=2000,
-        help="calls a mean is taken over (default: %(default)s)",
-    )
-    command.add_argument("--seed", type=int, default=0, help="of the maps (default: %(default)s)")
+    add_number(command, "--examples", 100, "maps per search")
+    add_number(command, "--replications", 2000, "calls that a mean is taken over")
+    add_number(command, "--seed", 0, "of the maps")
     command.set_defaults(run=_run)
 
 
@@ -104,7 +98,7 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from faqd_math.conformance import check, counterexample
-    from faqd_math.conformance.table import findings_table, summary
+    from faqd_math.reports.findings import findings_table, summary
 
     conventions = _conventions(options)
     findings = check(
@@ -114,7 +108,7 @@ def _run(options: argparse.Namespace) -> int:
         replications=options.replications,
         seed=options.seed,
         skip=options.skip,
-        progress=_progress,
+        progress=partial(progress, description="checking"),
     )
     console = Console()
     console.print(findings_table(findings))
@@ -177,12 +171,3 @@ def _keyword(setting: str) -> tuple[str, Any]:
         return name, ast.literal_eval(text)
     except (SyntaxError, ValueError):
         return name, text  # a word, as in law=rademacher
-
-
-def _progress(properties: Sequence[Property]) -> Iterable[Property]:
-    """Show a bar on the error stream, which leaves the report alone."""
-    from rich.console import Console
-    from rich.progress import track
-
-    bar = Console(stderr=True)
-    return track(properties, description="checking", console=bar, transient=True)

@@ -6,7 +6,7 @@ import argparse
 from textwrap import fill
 from typing import Any
 
-from faqd_math.claims import CLAIMS, Claim
+from faqd_math.claims import CLAIMS, Claim, find_claim
 
 
 def add_explain(commands: Any) -> None:
@@ -20,18 +20,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.id is None:
         print("\n".join(f"{claim.id:4} {claim.statement.sentence}" for claim in CLAIMS))
         return 0
-    print(explanation(_find(options.id)))
+    print(explanation(find_claim(options.id)))
     return 0
-
-
-def _find(claim_id: str) -> Claim:
-    for claim in CLAIMS:
-        if claim.id.casefold() == claim_id.casefold():
-            return claim
-    raise ValueError(
-        f"claim {claim_id!r} is unknown; an id as {CLAIMS[0].id} is accepted: faqd-math explain "
-        f"lists them all."
-    )
 
 
 def explanation(claim: Claim) -> str:

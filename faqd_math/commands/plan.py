@@ -12,8 +12,8 @@ import numpy as np
 from faqd_math._validation import Array, check_count
 from faqd_math.claims.feature_files import load_feature_pairs
 from faqd_math.claims.subjects import cases_from_pairs
-from faqd_math.commands.output import require, write_whole
-from faqd_math.theory.planning import Plan, Shape, plan, plan_features, worst
+from faqd_math.commands.output import add_number, require, write_whole
+from faqd_math.theory.planning import MapSizes, ProbePlan, plan, plan_features, worst
 
 
 def add_plan(commands: Any) -> None:
@@ -34,16 +34,9 @@ def add_plan(commands: Any) -> None:
     command.add_argument(
         "--eigenvalues", metavar="LIST", help="the same, as --eigenvalues=3,-1,0.5"
     )
-    command.add_argument(
-        "--epsilon", type=float, default=0.1, help="relative error (default: %(default)s)"
-    )
-    command.add_argument(
-        "--delta",
-        type=float,
-        default=0.05,
-        help="probability of a larger one (default: %(default)s)",
-    )
-    command.add_argument("--k", type=int, default=15, help="probes to judge (default: %(default)s)")
+    add_number(command, "--epsilon", 0.1, "relative error")
+    add_number(command, "--delta", 0.05, "probability of a larger one")
+    add_number(command, "--k", 15, "probes to judge")
     command.add_argument(
         "--shape", metavar="C,H,W", help="of the student's map, for the cost without --features"
     )
@@ -75,32 +68,26 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
-    given = [
-        option
-        for option in ("--features", "--spectrum", "--eigenvalues")
-        if getattr(options, option[2:]) is not None
-    ]
+    names = ("features", "spectrum", "eigenvalues", "shape", "teacher_channels", "samples")
+    has = {name: getattr(options, name) is not None for name in names}
+    given = [f"--{name}" for name in names[:3] if has[name]]
     if len(given) > 1:
         raise ValueError(
             f"{' and '.join(given)} are given; one of them is accepted: choose which gap to plan "
             f"for."
         )
-    pointless = {
-        "--shape": options.shape is not None and options.features is not None,
-        "--teacher-channels": options.teacher_channels is not None and options.shape is None,
-        "--samples": options.samples is not None and options.features is None,
-    }
-    remedies = {
-        "--shape": "it is accepted without --features, which brings its own shapes",
-        "--teacher-channels": "it is accepted together with --shape",
-        "--samples": "it is accepted together with --features",
-    }
-    for option, refused in pointless.items():
-        if refused:
-            raise ValueError(f"{option} is of no use here; {remedies[option]}: leave it out.")
+    for option, pointless, accepted in (
+        ("--shape", has["shape"] and has["features"], "without --features, which has its shapes"),
+        ("--teacher-channels", has["teacher_channels"] and not has["shape"], "with --shape"),
+        ("--samples", has["samples"] and not has["features"], "with --features"),
+    ):
+        if pointless:
+            raise ValueError(
+                f"{option} is of no use here; it is accepted {accepted}: leave it out."
+            )
 
 
-def _plans(options: argparse.Namespace) -> dict[str, Plan]:
+def _plans(options: argparse.Namespace) -> dict[str, ProbePlan]:
     request = {"epsilon": options.epsilon, "delta": options.delta, "k": options.k}
     if options.features is not None:
         samples = 16 if options.samples is None else options.samples
@@ -122,7 +109,7 @@ def _plans(options: argparse.Namespace) -> dict[str, Plan]:
     return {"any gap": plan(shape=shape, **request)}
 
 
-def _shape(text: str | None, teacher_channels: int | None) -> Shape | None:
+def _shape(text: str | None, teacher_channels: int | None) -> MapSizes | None:
     if text is None:
         return None
     sizes = text.split(",")
@@ -133,14 +120,14 @@ def _shape(text: str | None, teacher_channels: int | None) -> Shape | None:
         )
     channels, height, width = map(int, sizes)
     teacher = channels if teacher_channels is None else teacher_channels
-    return Shape(height * width, channels, check_count(teacher, "--teacher-channels"))
+    return MapSizes(height * width, channels, check_count(teacher, "--teacher-channels"))
 
 
 def _read_spectrum(path: Path) -> Array:
     """Read eigenvalues from a .npy file, or from text with blanks or commas between them."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is no file; eigenvalues in a .npy file or in text are accepted: check the "
+            f"{path} is not a file; eigenvalues in a .npy file or in text are accepted: check the "
             f"path, or write them there."
         )
     try:
@@ -164,6 +151,6 @@ def _number(word: str, name: str) -> float:
         return float(word)
     except ValueError as error:
         raise ValueError(
-            f"{name} holds {word!r}, which is no number; eigenvalues with blanks or commas "
+            f"{name} holds {word!r}, which is not a number; eigenvalues with blanks or commas "
             f"between them are accepted: remove all else."
         ) from error

@@ -1,6 +1,6 @@
 """The maps that properties are checked on: searched by Hypothesis, or a few fixed ones.
 
-A case is a property's arguments after the implementation, by name and in their order. Searches
+Arguments are those of a property after the implementation, by name and in their order. Searches
 come in pairs: readable entries first, so that a counterexample is small and easy to read, then
 generic, rectified, rank-one, wildly scaled and nearly equal maps.
 """
@@ -26,8 +26,8 @@ from faqd_math.testing.strategies import (
     probes_for,
 )
 
-Case = dict[str, Any]
-Cases = list[Case | st.SearchStrategy[Case]]
+Arguments = dict[str, Any]
+Searches = list[Arguments | st.SearchStrategy[Arguments]]
 
 # Shapes (C, H, W) of student and teacher.
 _FIXED = (((2, 1, 2), (2, 1, 2)), ((3, 3, 3), (4, 3, 3)))
@@ -43,63 +43,55 @@ class Seed:
         return f"np.random.default_rng({self.value})"
 
 
-def pairs(conventions: Conventions) -> Cases:
-    """Search maps of one size without dead pixels, and probes where they are an argument."""
-    return _searches(conventions, _with_probes)
+def _search(**options: Any) -> Callable[[Conventions], Searches]:
+    """Search maps as `_maps_and_probes` draws them with these options."""
+    return lambda conventions: _both(conventions, partial(_maps_and_probes, **options))
 
 
-def resized_pairs(conventions: Conventions) -> Cases:
-    """Search teachers of other size."""
-    return _searches(conventions, partial(_with_probes, same_size=False))
+#: Maps of one size without dead pixels, and probes where they are an argument.
+pairs = _search()
+#: Teachers of other size.
+resized_pairs = _search(same_size=False)
+#: Batches of two or three.
+batches = _search(batch=True)
+#: A pixel of the student, the teacher or both is dead.
+dead_pixels = _search(dead=True)
+#: As `pairs`, with a generator.
+pairs_and_seeds = _search(seed=True)
 
 
-def batches(conventions: Conventions) -> Cases:
-    """Search batches of two or three."""
-    return _searches(conventions, partial(_with_probes, batch=True))
-
-
-def dead_pixels(conventions: Conventions) -> Cases:
-    """Search maps of which a pixel of the student, the teacher or both is dead."""
-    return _searches(conventions, partial(_with_probes, dead=True))
-
-
-def pairs_and_seeds(conventions: Conventions) -> Cases:
-    """Search as `pairs`, with a generator."""
-    return _searches(conventions, partial(_with_probes, seed=True))
-
-
-def triples(conventions: Conventions) -> Cases:
+def triples(conventions: Conventions) -> Searches:
     """Search three maps of one size without dead pixels."""
 
-    def draw(_: Conventions, readable: bool) -> st.SearchStrategy[Case]:
+    def draw(_: Conventions, readable: bool) -> st.SearchStrategy[Arguments]:
         maps = feature_triples(**_sizes(readable), readable=readable)
         return maps.map(lambda three: dict(zip("abc", map(_revived, three), strict=True)))
 
-    return _searches(conventions, draw)
+    return _both(conventions, draw)
 
 
-def fixed_pairs(conventions: Conventions) -> Cases:
+def fixed_pairs(conventions: Conventions) -> Searches:
     """Fix two pairs, of 2 and of 9 pixels, and probes where they are an argument."""
     return [_fixed(conventions, *shapes) for shapes in _FIXED]
 
 
-def one_pair(conventions: Conventions) -> Cases:
+def one_pair(conventions: Conventions) -> Searches:
     """Fix 25 pixels: enough for the values of random probes, of any law, not to repeat."""
     return [_fixed(conventions, (3, 5, 5), (4, 5, 5))]
 
 
-def fixed_pairs_and_seeds(conventions: Conventions) -> Cases:
+def fixed_pairs_and_seeds(conventions: Conventions) -> Searches:
     """Fix pairs as `fixed_pairs`, with a generator in place of probes."""
     without_probes = replace(conventions, kind="fa", probes=None)
     return [_fixed(without_probes, *shapes) | {"rng": Seed(0)} for shapes in _FIXED]
 
 
-def fixed_batch(conventions: Conventions) -> Cases:
+def fixed_batch(conventions: Conventions) -> Searches:
     """Fix two unequal samples."""
     return [_fixed(conventions, (2, 3, 2, 2), (2, 2, 2, 2))]
 
 
-def tiny_and_unit(conventions: Conventions) -> Cases:
+def tiny_and_unit(conventions: Conventions) -> Searches:
     """Fix pixels of norm 1e-6 and, with the same affinities, of norm 1."""
     case = _fixed(conventions, (3, 2, 2), (4, 2, 2))
     unit = {f"same_{name}": m / np.linalg.norm(m, axis=0) for name, m in case.items()}
@@ -107,7 +99,7 @@ def tiny_and_unit(conventions: Conventions) -> Cases:
     return [_cast(conventions, tiny | unit)]
 
 
-def small_and_resized(conventions: Conventions) -> Cases:
+def small_and_resized(conventions: Conventions) -> Searches:
     """Fix a teacher of other size and, with the same affinities, the teacher resized."""
     case = _fixed(conventions, (3, 3, 3), (4, 2, 2))
     resized = resize_bilinear(case["teacher"][np.newaxis].astype(float), (3, 3))[0]
@@ -115,15 +107,15 @@ def small_and_resized(conventions: Conventions) -> Cases:
     return [_cast(conventions, case | same)]
 
 
-def _searches(
-    conventions: Conventions, draw: Callable[[Conventions, bool], st.SearchStrategy[Case]]
-) -> Cases:
+def _both(
+    conventions: Conventions, draw: Callable[[Conventions, bool], st.SearchStrategy[Arguments]]
+) -> Searches:
     cast = partial(_cast, conventions)
     return [draw(conventions, readable).map(cast) for readable in (True, False)]
 
 
 @st.composite
-def _with_probes(
+def _maps_and_probes(
     draw: st.DrawFn,
     conventions: Conventions,
     readable: bool,
@@ -132,7 +124,7 @@ def _with_probes(
     batch: bool = False,
     dead: bool = False,
     seed: bool = False,
-) -> Case:
+) -> Arguments:
     leading = (draw(st.integers(2, 3)),) if batch else ()
     maps = feature_pairs(
         **_sizes(readable), leading=leading, same_size=same_size, readable=readable
@@ -173,7 +165,9 @@ def _revived(maps: Array) -> Array:
     return np.where(np.any(maps != 0, axis=-3, keepdims=True), maps, 1.0)
 
 
-def _fixed(conventions: Conventions, student: tuple[int, ...], teacher: tuple[int, ...]) -> Case:
+def _fixed(
+    conventions: Conventions, student: tuple[int, ...], teacher: tuple[int, ...]
+) -> Arguments:
     """Small multiples of 1/8, the same at every call."""
     rng = np.random.default_rng(0)
     case = _maps(*(_revived(rng.integers(-8, 9, shape) / 8) for shape in (student, teacher)))
@@ -182,11 +176,11 @@ def _fixed(conventions: Conventions, student: tuple[int, ...], teacher: tuple[in
     return _cast(conventions, case)
 
 
-def _maps(student: Array, teacher: Array) -> Case:
+def _maps(student: Array, teacher: Array) -> Arguments:
     return {"student": student, "teacher": teacher}
 
 
-def _cast(conventions: Conventions, case: Case) -> Case:
+def _cast(conventions: Conventions, case: Arguments) -> Arguments:
     """Round all arrays to the dtype that the implementation is given."""
     return {
         name: value.astype(conventions.dtype) if isinstance(value, np.ndarray) else value

@@ -1,4 +1,4 @@
-"""A failure as Python to paste: the maps as literals, the call, what came of it."""
+"""A failure as Python to paste: the maps as literals, the call, its result."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def counterexample(finding: Finding, target: str) -> str:
     Returns
     -------
     str
-        Python. Its last statement raises AssertionError; the comment after it says what came,
+        Python. Its last statement raises AssertionError; the comment after it says the result,
         what was expected, and by which statement.
     """
-    assertion, (module, function) = finding.of.assertion, target.split(":")
-    loss = "loss" if finding.of.of == "loss" else "loss.gradient"
-    options = [f"{name}={value!r}" for name, value in finding.of.options.items()]
+    assertion, (module, function) = finding.checked.assertion, target.split(":")
+    loss = "loss" if finding.checked.target == "loss" else "loss.gradient"
+    options = [f"{name}={value!r}" for name, value in finding.checked.options.items()]
     arguments = ", ".join([loss, *finding.case, *options])
     said = finding.message or ""
-    if not said.startswith(finding.of.id):
-        said = f"{finding.of.id}: {said}"
+    if not said.startswith(finding.checked.id):
+        said = f"{finding.checked.id}: {said}"
     lines = [
         "import numpy as np",
         f"from {module} import {function}",

@@ -4,37 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from faqd_math._validation import Array
-from faqd_math.conformance import numpy_adapter
 from faqd_math.conformance.conventions import Conventions
-
-
-class Adapter(Protocol):
-    """How arrays go into a library's function, and values, gradients and randomness come out."""
-
-    def value(self, function: Callable[..., Any], arrays: list[Array]) -> Any:
-        """Call the function with arrays of the adapter's library; return its value as NumPy's."""
-
-    def value_and_gradient(
-        self, function: Callable[..., Any], arrays: list[Array]
-    ) -> tuple[Any, Array]:
-        """Return also the gradient of the value's sum with respect to the first array."""
-
-    def generator(self, seed: int) -> Any:
-        """Return a seeded generator of the library."""
-
-    def global_states(self) -> dict[str, Any]:
-        """Read the global generators, comparable and restorable."""
-
-    def restore(self, states: dict[str, Any]) -> None:
-        """Set the global generators."""
-
-    def advance(self) -> None:
-        """Draw once from each global generator."""
+from faqd_math.conformance.numpy_adapter import NumpyAdapter
 
 
 class Misbehaviour(AssertionError):
@@ -137,16 +113,16 @@ def _pixels(maps: Array) -> int:
     return maps.shape[-2] * maps.shape[-1]
 
 
-def _adapter(conventions: Conventions) -> Adapter:
+def _adapter(conventions: Conventions) -> NumpyAdapter:
     if not conventions.torch:
-        return numpy_adapter
+        return NumpyAdapter()
     try:
-        from faqd_math.conformance import torch_adapter
+        from faqd_math.conformance.torch_adapter import TorchAdapter
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"torch is asked for, but {error.name} is not installed: pip install 'faqd[train]'."
+            f"torch=True is given, but {error.name} is not installed: pip install 'faqd[train]'."
         ) from error
-    return torch_adapter
+    return TorchAdapter()
 
 
 def _check_signature(function: Callable[..., Any], conventions: Conventions) -> bool:

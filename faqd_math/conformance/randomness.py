@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from faqd_math._validation import Array
-from faqd_math.conformance.implementation import Adapter, Implementation
+from faqd_math.conformance.implementation import Implementation
+from faqd_math.conformance.numpy_adapter import NumpyAdapter
 from faqd_math.testing.properties import assert_close
 
 
 @contextmanager
-def preserved_global_generators(adapter: Adapter) -> Iterator[None]:
+def preserved_global_generators(adapter: NumpyAdapter) -> Iterator[None]:
     """Put the global generators back as they were, whatever the code inside does to them."""
     before = adapter.global_states()
     try:

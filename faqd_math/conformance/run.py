@@ -13,7 +13,7 @@ from hypothesis.errors import Flaky, NoSuchExample
 from hypothesis.strategies import SearchStrategy
 
 from faqd_math._validation import check_choice, check_count
-from faqd_math.conformance.cases import Case, Seed
+from faqd_math.conformance.cases import Arguments, Seed
 from faqd_math.conformance.conventions import Conventions
 from faqd_math.conformance.implementation import Implementation, Misbehaviour
 from faqd_math.conformance.randomness import preserved_global_generators
@@ -24,11 +24,11 @@ Progress = Callable[[Sequence[Property]], Iterable[Property]]
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of checking one property.
+    """The result of checking one property.
 
     Attributes
     ----------
-    of : Property
+    checked : Property
     conventions : Conventions
     message : str, optional
         How it fails, None where it holds.
@@ -36,10 +36,10 @@ class Finding:
         Where it fails: the assertion's arguments after the implementation.
     """
 
-    of: Property
+    checked: Property
     conventions: Conventions
     message: str | None = None
-    case: Case = field(default_factory=dict)
+    case: Arguments = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -66,7 +66,7 @@ def check(
     conventions : Conventions
         What it takes and returns.
     examples : int
-        Maps that Hypothesis draws for each search, two searches a property.
+        Maps that Hypothesis draws for each search, two searches for each property.
     replications : int
         Calls over which means and variances are taken, at least 100. A true property fails by
         chance with probability 1e-6; a bias of `detectable_bias` is found.
@@ -79,7 +79,7 @@ def check(
 
     Returns
     -------
-    list of Finding, one a property
+    list of Finding, one for each property
 
     Raises
     ------
@@ -98,7 +98,7 @@ def check(
     ...     pixel = np.full((len(student), 1, *student.shape[2:]), 1e-5)
     ...     return fa_loss(np.concatenate([student, pixel], axis=1), teacher)
     >>> found = check(with_epsilon, Conventions(), examples=20)
-    >>> "EPS" in [finding.of.id for finding in found if finding.message]
+    >>> "EPS" in [finding.checked.id for finding in found if finding.message]
     True
     """
     check_count(examples, "examples")
@@ -163,17 +163,17 @@ def _check_property(
 def _first_failing(
     prop: Property,
     implementation: Implementation,
-    cases: Case | SearchStrategy[Case],
+    cases: Arguments | SearchStrategy[Arguments],
     search: settings,
     seed: int,
-) -> tuple[str, Case] | None:
+) -> tuple[str, Arguments] | None:
     """Return message and case of a failure, the smallest one where there is a choice."""
     if not isinstance(cases, SearchStrategy):
         message = failure(prop, implementation, cases)
         return None if message is None else (message, cases)
-    failures: list[Case] = []
+    failures: list[Arguments] = []
 
-    def fails(case: Case) -> bool:
+    def fails(case: Arguments) -> bool:
         if failure(prop, implementation, case) is None:
             return False
         failures.append(case)
@@ -189,10 +189,10 @@ def _first_failing(
     return (message or "it fails, but not at each call.", smallest)
 
 
-def failure(prop: Property, implementation: Implementation, case: Case) -> str | None:
+def failure(prop: Property, implementation: Implementation, case: Arguments) -> str | None:
     """Return how a property fails on a case, or None."""
     implementation.restart()
-    target = implementation if prop.of == "loss" else implementation.gradient
+    target = implementation if prop.target == "loss" else implementation.gradient
     # Copies, since the implementation may write into what it is given.
     arguments = (
         np.random.default_rng(value.value) if isinstance(value, Seed) else value.copy()

@@ -13,8 +13,10 @@ Own re-implementation, so that anyone can compare. Known defects, by their numbe
 
 R7–R9 are defects of the training scripts: adapters that no optimizer holds and convolutions left
 unquantized (`faqd_math.released.training`), and 8 activation bits that crash. Use
-`faqd_math.fa_loss`, `faqd_math.ffa_loss` and `faqd_math.quantize` instead. All is computed in
-float64.
+`faqd_math.fa_loss`, `faqd_math.ffa_loss` and `faqd_math.quantize` instead.
+
+Maps, (C, H, W) or (B, C, H, W), probes, weights of any shape and activations are floating NumPy
+arrays, and all is computed in float64. Bad input raises TypeError or ValueError, as it does there.
 """
 
 from __future__ import annotations
@@ -42,20 +44,9 @@ def fa_loss(student: Any, teacher: Any, order: Order = 1) -> float:
 
     Parameters
     ----------
-    student, teacher : array (C, H, W) or (B, C, H, W)
-        Feature maps, as in `faqd_math.fa_loss`; the teacher is resized to the student.
     order : {1, 2}
         1: Σ|A_ij|/N² over entries and batch. 2: the Frobenius norm of A over the whole batch,
         not squared, over N.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.fa_loss`.
 
     Examples
     --------
@@ -79,8 +70,6 @@ def ffa_loss(student: Any, teacher: Any, probes: Any, order: Order = 1) -> float
 
     Parameters
     ----------
-    student, teacher : array (C, H, W) or (B, C, H, W)
-        As in `fa_loss`.
     probes : array (N, k)
         Shared by the batch. The released code takes k = 15 gaussian ones, the same at each call.
     order : {1, 2}
@@ -91,11 +80,6 @@ def ffa_loss(student: Any, teacher: Any, probes: Any, order: Order = 1) -> float
     float
         NaN if a pixel of either map is dead (R4): here, and nowhere else, a defect is kept that
         turns good input into NaN.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.ffa_loss`; and if the probes are not (N, k).
 
     Examples
     --------
@@ -125,20 +109,6 @@ def ffa_loss(student: Any, teacher: Any, probes: Any, order: Order = 1) -> float
 def binary(weights: Any) -> Array:
     """Binary weights ("1-bit") as released: mean|w|·sign(w), with sign(0) = 0.
 
-    Parameters
-    ----------
-    weights : array, any shape
-        float16, float32 or float64.
-
-    Returns
-    -------
-    array of the weights' shape, float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the weights are no floating NumPy array, empty, NaN or infinite.
-
     Examples
     --------
     >>> binary(np.array([1.0, -0.5, 0.0]))
@@ -150,20 +120,6 @@ def binary(weights: Any) -> Array:
 
 def ternary(weights: Any) -> Array:
     """Ternary weights ("2-bit") as released: 0 below 0.7·mean|w|, else ± the mean of |w|·[kept].
-
-    Parameters
-    ----------
-    weights : array, any shape
-        As in `binary`.
-
-    Returns
-    -------
-    array of the weights' shape, float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `binary`.
 
     Notes
     -----
@@ -186,20 +142,6 @@ def four_bit(weights: Any) -> Array:
 
     The code is j where (2j−1)d < |w| <= (2j+1)d, 7 above 13d and 0 up to d; the scale is the
     least-squares one.
-
-    Parameters
-    ----------
-    weights : array, any shape
-        As in `binary`.
-
-    Returns
-    -------
-    array of the weights' shape, float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `binary`.
 
     Notes
     -----
@@ -224,23 +166,10 @@ def activation_step_gradient(x: Any, bits: int, step: float, upstream: Any) -> f
 
     Parameters
     ----------
-    x : array, any shape
-        Activations before the quantizer.
-    bits : int
-        1 to 8.
-    step : float
-        α > 0.
+    x, bits, step
+        As in `faqd_math.quantize.quantize_activations`.
     upstream : array of x's shape
         The loss's derivative in the quantized activations.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.quantize.activation_derivatives`; and if upstream's shape is not x's.
 
     Examples
     --------

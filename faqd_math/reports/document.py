@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from faqd_math.claims import Case, Evidence, Report, Verdict
+from faqd_math.claims import Case, Claim, Evidence, Report, Verdict
+from faqd_math.reports.provenance import Provenance
 
 
 def verdict_table(report: Report, *, title: str | None = None) -> Table:
-    """Lay out one row a claim: its statement, what was measured and claimed, and the verdict.
+    """Lay out one row for each claim: statement, measured and claimed value, verdict.
 
     Measured and claimed are those of the subject that strains the claim most, named in the
     statement's second line. Fits 80 columns.
@@ -52,18 +55,20 @@ def summary(report: Report) -> str:
     )
 
 
-def report_record(report: Report) -> dict[str, Any]:
-    """Give the report as plain data, ready for JSON."""
+def report_record(report: Report, made: Provenance) -> dict[str, Any]:
+    """Give the report and what it was made with as plain data, ready for JSON."""
     return {
-        "schema": 1,
+        "schema": 2,
+        **asdict(made),
         "false_alarm": report.false_alarm,
         "stochastic_checks": report.stochastic_checks,
         "failing": report.failing,
-        "claims": [_verdict_record(verdict) for verdict in report.verdicts],
+        "claims": [verdict_record(verdict) for verdict in report.verdicts],
     }
 
 
-def _verdict_record(verdict: Verdict) -> dict[str, Any]:
+def verdict_record(verdict: Verdict) -> dict[str, Any]:
+    """Give a claim, its verdict and its checks on all subjects as plain data."""
     said = verdict.claim.statement
     return {
         "claim": verdict.claim.id,
@@ -75,14 +80,9 @@ def _verdict_record(verdict: Verdict) -> dict[str, Any]:
         "checks": [
             {
                 "subject": name,
-                "measured": evidence.measured,
-                "relation": evidence.relation,
-                "claimed": evidence.claimed,
-                "allowance": evidence.allowance,
+                **asdict(evidence),
                 "margin": evidence.margin,
                 "tightness": evidence.tightness,
-                "p_value": evidence.p_value,
-                "detectable": evidence.detectable,
                 "holds": not refused,
             }
             for name, evidence, refused in zip(
@@ -92,7 +92,41 @@ def _verdict_record(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def claim_context(claim: Claim, holds: bool, check: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a page shows of a claim: its texts, its verdict, and numbers as they are written.
+
+    Parameters
+    ----------
+    claim : Claim
+    holds : bool
+        Whether it holds on all its subjects.
+    check : mapping
+        Of its checks, as `verdict_record` gives them and a report's JSON holds them, the hardest.
+
+    Returns
+    -------
+    dict
+        The fields of `Statement`; ``id``, ``method``, ``holds``, ``verdict``, ``subject``; and as
+        text ``measured``, ``claimed`` with its relation, ``allowance``, ``margin``, and, empty
+        where the check has none, ``tightness``, ``p_value`` and ``detectable``.
+    """
+    numbers = ("allowance", "margin", "tightness", "p_value", "detectable")
+    return {
+        **asdict(claim.statement),
+        "id": claim.id,
+        "method": claim.method,
+        "holds": holds,
+        "verdict": "holds" if holds else "FAILS",
+        "subject": check["subject"],
+        "measured": f"{check['measured']:.3g}",
+        "claimed": f"{_SIGNS[check['relation']]} {check['claimed']:.3g}",
+        **{name: "" if check[name] is None else f"{check[name]:.2g}" for name in numbers},
+    }
+
+
+_SIGNS = {"=": "=", "<=": "≤"}
+
+
 def _claimed(evidence: Evidence) -> str:
-    sign = {"=": "=", "<=": "≤"}[evidence.relation]
     slack = f" ± {evidence.allowance:.1g}" if evidence.relation == "=" else ""
-    return f"{sign} {evidence.claimed:.3g}{slack}"
+    return f"{_SIGNS[evidence.relation]} {evidence.claimed:.3g}{slack}"

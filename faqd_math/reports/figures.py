@@ -16,7 +16,7 @@ from matplotlib.mathtext import MathTextParser
 
 from faqd_math._validation import Array
 from faqd_math.claims import Case, Report
-from faqd_math.theory.bounds import GAUSSIAN_BOUNDS
+from faqd_math.theory.bounds import TailProbability, gaussian_bounds
 from faqd_math.theory.law import failure_probability
 
 # Okabe and Ito's colours, told apart by the colour-blind. Labels are outlines, which ask for no
@@ -100,11 +100,16 @@ def _tail_panel(axes: Axes, case: Case) -> None:
     largest = min(0.99, 6 * float(np.sqrt(2 / (PROBES * case.effective_rank))))
     errors = np.linspace(largest / 40, largest, 40)
 
-    def over(probability: Callable[[Array, int, float], float]) -> Array:
-        return np.array([probability(case.spectrum, PROBES, float(error)) for error in errors])
+    def over(probability: TailProbability, up_to: float = np.inf) -> Array:
+        values = [
+            probability(case.spectrum, PROBES, error) if error <= up_to else np.nan
+            for error in errors.tolist()
+        ]
+        return np.array(values)
 
-    for number, (claim_id, bound) in enumerate(GAUSSIAN_BOUNDS.items()):
-        axes.semilogy(errors, over(bound), "-" if number < 6 else "--", label=claim_id)
+    for number, (claim_id, bound) in enumerate(gaussian_bounds().items()):
+        line = "-" if number < 6 else "--"
+        axes.semilogy(errors, over(bound, bound.epsilon_at_most), line, label=claim_id)
     exact = over(failure_probability)
     axes.semilogy(errors, exact, color="k", linewidth=2.5, label="exact law")
     axes.set(

@@ -10,28 +10,18 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from faqd_math.cost import Path
-from faqd_math.theory.planning import Plan, Shape
+from faqd_math import cost
+from faqd_math.cost import LossPath
+from faqd_math.theory.bounds import BOUNDS
+from faqd_math.theory.planning import MapSizes, ProbePlan
 
-_BOUND_NAMES = {
-    "B1": "Chebyshev",
-    "B2": "Cantelli",
-    "B3": "Laurent & Massart",
-    "B4": "Cortinovis & Kressner",
-    "B5": "Tropp et al., any gap",
-    "B6": "stable rank",
-    "B7": "Roosta-Khorasani & Ascher",
-    "B8": "Avron & Toledo, any gap",
-    "B9": "Chernoff",
-    "B10": "Rademacher probes, any gap",
-}
-_PATH_NAMES: dict[Path, str] = {"direct": "direct FA", "gram": "exact Gram"}
+_PATH_NAMES: dict[LossPath, str] = {"direct": "direct FA", "gram": "exact Gram"}
 _NARROWEST = 9  # characters of a column of figures
 _BESIDE_LABELS = 44  # characters that 80 columns leave for figures
 
 
-def plan_tables(plans: Mapping[str, Plan]) -> Iterator[Table]:
-    """Lay out one column a plan, up to four to a table: what FFA needs, risks and costs.
+def plan_tables(plans: Mapping[str, ProbePlan]) -> Iterator[Table]:
+    """Lay out one column for each plan, up to four to a table: what FFA needs, risks and costs.
 
     All plans are for the same ε, δ and k. Fits 80 columns.
     """
@@ -42,7 +32,7 @@ def plan_tables(plans: Mapping[str, Plan]) -> Iterator[Table]:
         yield _table({name: plans[name] for name in names[start : start + across]})
 
 
-def _table(plans: Mapping[str, Plan]) -> Table:
+def _table(plans: Mapping[str, ProbePlan]) -> Table:
     table = Table(pad_edge=False, box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for name in plans:
@@ -55,7 +45,7 @@ def _table(plans: Mapping[str, Plan]) -> Table:
     return table
 
 
-def _sections(plans: list[Plan]) -> dict[str, dict[str, list[str]]]:
+def _sections(plans: list[ProbePlan]) -> dict[str, dict[str, list[str]]]:
     """Cells by section and label; a section without shapes is left out."""
     first = plans[0]
     counts = {"samples": [str(p.samples) for p in plans]} if first.samples else {}
@@ -69,7 +59,7 @@ def _sections(plans: list[Plan]) -> dict[str, dict[str, list[str]]]:
             _integer(p.exact_probes) for p in plans
         ],
         **{
-            f"{name:3} {_BOUND_NAMES[name]}": [_integer(p.bound_probes[name]) for p in plans]
+            f"{name:3} {BOUNDS[name].name}": [_integer(p.bound_probes[name]) for p in plans]
             for name in first.bound_probes
         },
     }
@@ -92,26 +82,29 @@ def _sections(plans: list[Plan]) -> dict[str, dict[str, list[str]]]:
     return {**sections, **_costs(plans, shapes)} if len(shapes) == len(plans) else sections
 
 
-def _costs(plans: list[Plan], shapes: list[Shape]) -> dict[str, dict[str, list[str]]]:
+def _costs(plans: list[ProbePlan], shapes: list[MapSizes]) -> dict[str, dict[str, list[str]]]:
     k = plans[0].k
-    asked = [p.sufficient_probes for p in plans]
-    adds = {
-        "direct FA": [_si(s.multiply_adds("direct")) for s in shapes],
-        "exact Gram": [_si(s.multiply_adds("gram")) for s in shapes],
-        f"FFA with {_probes(k)}": [_si(s.multiply_adds("ffa", k)) for s in shapes],
-        f"FFA for {_percent(plans[0].epsilon)}": [
-            _si(s.multiply_adds("ffa", m)) for s, m in zip(shapes, asked, strict=True)
-        ],
+    paths: dict[str, LossPath] = {
+        "direct FA": "direct",
+        "exact Gram": "gram",
+        f"FFA with {_probes(k)}": "ffa",
     }
+    adds = {
+        label: [_si(cost.multiply_adds(path, *shape, k=k)) for shape in shapes]
+        for label, path in paths.items()
+    }
+    adds[f"FFA for {_percent(plans[0].epsilon)}"] = [
+        _si(cost.multiply_adds("ffa", *shape, k=plan.sufficient_probes))
+        for plan, shape in zip(plans, shapes, strict=True)
+    ]
     memory = {
-        "direct FA": [_si(s.extra_bytes("direct")) for s in shapes],
-        "exact Gram": [_si(s.extra_bytes("gram")) for s in shapes],
-        f"FFA with {_probes(k)}": [_si(s.extra_bytes("ffa", k)) for s in shapes],
+        label: [_si(cost.extra_bytes(path, *shape, k=k, itemsize=4)) for shape in shapes]
+        for label, path in paths.items()
     }
     return {"multiply-adds of a sample": adds, "bytes beside the maps, in float32": memory}
 
 
-def subject(plans: Mapping[str, Plan]) -> str:
+def subject(plans: Mapping[str, ProbePlan]) -> str:
     """Say what the figures are of."""
     samples = max(plan.samples for plan in plans.values())
     if samples == 0:
@@ -121,20 +114,20 @@ def subject(plans: Mapping[str, Plan]) -> str:
     return "All is for the gap of one sample."
 
 
-def advice(plan: Plan) -> str:
+def advice(plan: ProbePlan) -> str:
     """Say which path to take, and why.
 
     Examples
     --------
     >>> from faqd_math.theory.planning import plan
-    >>> print(advice(plan(shape=Shape(1024, 16, 16))))
+    >>> print(advice(plan(shape=MapSizes(1024, 16, 16))))
     Exact Gram costs less than FFA here (786k against 983k multiply-adds): use it.
     """
     if plan.shape is None:
         return _advice_without_shape(plan)
-    path = plan.shape.cheapest_exact
-    exact = plan.shape.multiply_adds(path)
-    at_k = plan.shape.multiply_adds("ffa", plan.k)
+    path = cost.cheapest_exact(*plan.shape)
+    exact = cost.multiply_adds(path, *plan.shape)
+    at_k = cost.multiply_adds("ffa", *plan.shape, k=plan.k)
     if exact <= at_k:
         name = "Exact Gram" if path == "gram" else "Direct FA, which is exact,"
         less = "less than" if exact < at_k else "as much as"
@@ -143,11 +136,12 @@ def advice(plan: Plan) -> str:
     return _advice_where_probes_are_cheap(plan, plan.shape)
 
 
-def _advice_where_probes_are_cheap(plan: Plan, shape: Shape) -> str:
-    name, exact = _PATH_NAMES[shape.cheapest_exact], shape.multiply_adds(shape.cheapest_exact)
+def _advice_where_probes_are_cheap(plan: ProbePlan, shape: MapSizes) -> str:
+    path = cost.cheapest_exact(*shape)
+    name, exact = _PATH_NAMES[path], cost.multiply_adds(path, *shape)
     asked, error = plan.sufficient_probes, _percent(plan.epsilon)
-    saving = exact / shape.multiply_adds("ffa", plan.k)
-    saving_at_asked = exact / shape.multiply_adds("ffa", asked)
+    saving = exact / cost.multiply_adds("ffa", *shape, k=plan.k)
+    saving_at_asked = exact / cost.multiply_adds("ffa", *shape, k=asked)
     ffa = f"FFA with {_probes(plan.k)} costs {saving:.3g} times less than {name}"
     where = "" if plan.samples else " on any gap"
     if asked <= plan.k:
@@ -162,7 +156,7 @@ def _advice_where_probes_are_cheap(plan: Plan, shape: Shape) -> str:
     return f"{ffa} but {errs}; {rest}.{_on_the_gradient(plan, name)}"
 
 
-def _on_the_gradient(plan: Plan, exact: str) -> str:
+def _on_the_gradient(plan: ProbePlan, exact: str) -> str:
     """Warn of the gradient, whose noise grows with N where the value's does not (P8)."""
     if plan.gradient_noise is None:
         return ""
@@ -171,7 +165,7 @@ def _on_the_gradient(plan: Plan, exact: str) -> str:
     )
 
 
-def _advice_without_shape(plan: Plan) -> str:
+def _advice_without_shape(plan: ProbePlan) -> str:
     asked = plan.sufficient_probes
     goal = f"{_percent(plan.epsilon)} in {_confidence(plan)} of draws"
     width = 4 * asked // 3  # where 3NC² = 4NkC (§4)
@@ -184,25 +178,32 @@ def _advice_without_shape(plan: Plan) -> str:
     )
 
 
-def plan_record(plans: Mapping[str, Plan]) -> dict[str, Any]:
+def plan_record(plans: Mapping[str, ProbePlan]) -> dict[str, Any]:
     """Give plans as plain data, ready for JSON."""
     return {
         "schema": 1,
         "plans": {
-            name: {**asdict(plan), "cost": _cost_record(plan), "advice": advice(plan)}
+            name: {
+                **asdict(plan),
+                "shape": plan.shape and plan.shape._asdict(),
+                "cost": _cost_record(plan),
+                "advice": advice(plan),
+            }
             for name, plan in plans.items()
         },
     }
 
 
-def _cost_record(plan: Plan) -> dict[str, dict[str, int]] | None:
+def _cost_record(plan: ProbePlan) -> dict[str, dict[str, int]] | None:
     shape = plan.shape
     if shape is None:
         return None
-    paths: tuple[Path, ...] = ("direct", "gram", "ffa")
+    paths: tuple[LossPath, ...] = ("direct", "gram", "ffa")
     return {
-        "multiply_adds": {path: shape.multiply_adds(path, plan.k) for path in paths},
-        "extra_bytes": {path: shape.extra_bytes(path, plan.k) for path in paths},
+        "multiply_adds": {path: cost.multiply_adds(path, *shape, k=plan.k) for path in paths},
+        "extra_bytes": {
+            path: cost.extra_bytes(path, *shape, k=plan.k, itemsize=4) for path in paths
+        },
     }
 
 
@@ -219,7 +220,7 @@ def _percent(ratio: float) -> str:
     return f"{100 * ratio:.0f} %" if ratio >= 0.995 else f"{100 * ratio:.2g} %"
 
 
-def _confidence(plan: Plan) -> str:
+def _confidence(plan: ProbePlan) -> str:
     return f"{100 * (1 - plan.delta):.10g} %"
 
 

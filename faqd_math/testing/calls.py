@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 
 from faqd_math._validation import Array
-from faqd_math.claims.confidence import mean_estimate, variance_estimate
+from faqd_math.confidence import variance_estimate
 from faqd_math.gradients import fa_gradient
 from faqd_math.losses import Order, Reduction, fa_loss
 from faqd_math.probes import sample_probes
 from faqd_math.spectrum import gap_spectrum
 from faqd_math.testing.properties import assert_at_most, assert_close, loss_tolerance
+from faqd_math.testing.replication import assert_mean
 from faqd_math.theory.moments import variance
 
-Loss = Callable[..., Any]
 
-
-def inputs_are_left(loss: Loss, *inputs: Array) -> None:
+def inputs_are_left(loss: Callable[..., Any], *inputs: Array) -> None:
     """Assert that the call does not write into its arguments."""
     before = [array.copy() for array in inputs]
     loss(*inputs)
@@ -32,20 +31,20 @@ def inputs_are_left(loss: Loss, *inputs: Array) -> None:
         assert_close(new, old, 0.0, f"argument {position} after the call")
 
 
-def value_is_repeatable(loss: Loss, *inputs: Array) -> None:
+def value_is_repeatable(loss: Callable[..., Any], *inputs: Array) -> None:
     """Equal arguments give equal values, to the last bit."""
     first, second = (loss(*(array.copy() for array in inputs)) for _ in range(2))
     assert_close(second, first, 0.0, "the same call, made again")
 
 
-def value_is_finite(loss: Loss, student: Array, teacher: Array) -> None:
-    """R4: the value is no NaN and not infinite."""
+def value_is_finite(loss: Callable[..., Any], student: Array, teacher: Array) -> None:
+    """R4: the value is finite."""
     came = loss(student, teacher)
     if not np.isfinite(came).all():
         raise AssertionError(f"R4: {came}, where a finite value is expected.")
 
 
-def probes_are_fresh(loss: Loss, student: Array, teacher: Array) -> None:
+def probes_are_fresh(loss: Callable[..., Any], student: Array, teacher: Array) -> None:
     """R2: a loss that draws its own probes draws others at each call, so no value repeats."""
     values = [float(loss(student, teacher)) for _ in range(5)]
     if len(set(values)) < len(values):
@@ -55,7 +54,7 @@ def probes_are_fresh(loss: Loss, student: Array, teacher: Array) -> None:
 
 
 def mean_is_fa(
-    loss: Loss,
+    loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     *,
@@ -64,57 +63,55 @@ def mean_is_fa(
     false_alarm: float = 1e-6,
 ) -> None:
     """P1, and R1 at order 1: the mean over calls that draw their own probes is FA."""
-    samples = np.array([float(loss(student, teacher)) for _ in range(replications)])
-    expected = fa_loss(student, teacher, order=order)
-    what = f"{'P1' if order == 2 else 'R1'}: mean over {replications} calls"
-    _assert_mean(samples, expected, loss_tolerance(student, teacher), false_alarm, what)
+    assert_mean(
+        np.array([float(loss(student, teacher)) for _ in range(replications)]),
+        fa_loss(student, teacher, order=order),
+        false_alarm=false_alarm,
+        rounding=loss_tolerance(student, teacher),
+        what=f"{'P1' if order == 2 else 'R1'}: the mean over {replications} calls",
+    )
 
 
 def mean_over_probes_is_fa(
-    fast_loss: Loss,
+    fast_loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     rng: np.random.Generator,
     *,
-    order: Order = 2,
     k: int = 15,
-    replications: int = 2000,
-    false_alarm: float = 1e-6,
+    **options: Any,
 ) -> None:
-    """P1, and R1 at order 1: the mean over gaussian probes, the third argument, is FA."""
+    """As `mean_is_fa`, over gaussian probes that are the third argument."""
     n = student.shape[-2] * student.shape[-1]
 
     def loss(student: Array, teacher: Array) -> Any:
         return fast_loss(student, teacher, sample_probes(n, k, rng=rng))
 
-    options: Any = {"order": order, "replications": replications, "false_alarm": false_alarm}
     mean_is_fa(loss, student, teacher, **options)
 
 
 def means_agree(
-    loss: Loss,
+    loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     same_student: Array,
     same_teacher: Array,
     *,
     replications: int = 2000,
-    false_alarm: float = 1e-6,
 ) -> None:
     """Two pairs of maps with equal affinities have equal means over calls."""
-    differences = np.array(
-        [
-            float(loss(student, teacher)) - float(loss(same_student, same_teacher))
-            for _ in range(replications)
-        ]
+    pairs = (student, teacher), (same_student, same_teacher)
+    values = np.array([[float(loss(*pair)) for pair in pairs] for _ in range(replications)])
+    assert_mean(
+        values[:, 0] - values[:, 1],
+        0.0,
+        rounding=2 * loss_tolerance(student, teacher),
+        what=f"the mean difference from equal affinities over {replications} calls",
     )
-    tolerance = 2 * loss_tolerance(student, teacher)
-    what = f"mean difference from equal affinities over {replications} calls"
-    _assert_mean(differences, 0.0, tolerance, false_alarm, what)
 
 
 def batch_mean_is_reduced(
-    loss: Loss,
+    loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     *,
@@ -131,14 +128,18 @@ def batch_mean_is_reduced(
         return np.atleast_1d(loss(student, teacher) - reduced)
 
     differences = np.array([difference() for _ in range(replications)])
-    tolerance = 2 * len(samples) * loss_tolerance(student, teacher)
-    what = f"mean difference from its samples' {reduction} over {replications} calls"
     for column in differences.T:
-        _assert_mean(column, 0.0, tolerance, false_alarm / differences.shape[1], what)
+        assert_mean(
+            column,
+            0.0,
+            false_alarm=false_alarm / differences.shape[1],
+            rounding=2 * len(samples) * loss_tolerance(student, teacher),
+            what=f"the mean difference from its samples' {reduction} over {replications} calls",
+        )
 
 
 def variance_is_that_of_probes(
-    loss: Loss,
+    loss: Callable[..., Any],
     student: Array,
     teacher: Array,
     *,
@@ -168,21 +169,11 @@ def gradient_mean_is_fa_gradient(
     columns = samples.reshape(replications, -1).T
     # The gradient is the product of one by X, of rounding like the loss's, with 1/‖F_i‖.
     smallest = float(np.linalg.norm(student, axis=0).min())
-    tolerance = 8 * loss_tolerance(student, teacher) / smallest
-    what = f"P8: an entry of the mean gradient over {replications} calls"
     for column, entry in zip(columns, fa_gradient(student, teacher).ravel(), strict=True):
-        # Each entry may raise the alarm.
-        _assert_mean(column, float(entry), tolerance, false_alarm / len(columns), what)
-
-
-def _assert_mean(
-    samples: Array, expected: float, rounding: float, false_alarm: float, what: str
-) -> None:
-    found = mean_estimate(samples)
-    chance = found.half_width(false_alarm)
-    error = abs(found.value - expected)
-    if not error <= chance + rounding:
-        raise AssertionError(
-            f"{what}: {found.value:.6g} against {expected:.6g}, off by {error:.2g} where chance "
-            f"explains {chance:.2g} at a false-alarm rate of {false_alarm:.0e}."
+        assert_mean(
+            column,
+            float(entry),
+            false_alarm=false_alarm / len(columns),  # each entry may raise the alarm
+            rounding=8 * loss_tolerance(student, teacher) / smallest,
+            what=f"P8: an entry of the mean gradient over {replications} calls",
         )

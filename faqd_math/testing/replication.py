@@ -11,17 +11,25 @@ import numpy as np
 from scipy import stats
 
 from faqd_math._validation import Array
-from faqd_math.claims.confidence import Estimate, mean_estimate, variance_estimate
+from faqd_math.confidence import Estimate, mean_estimate, variance_estimate
 
 
-def assert_mean(samples: Array, expected: float, *, false_alarm: float = 1e-6) -> None:
-    """Assert that independent samples (n,) have the expected mean."""
-    _assert_estimate("mean", mean_estimate(samples), expected, false_alarm)
+def assert_mean(
+    samples: Array,
+    expected: float,
+    *,
+    false_alarm: float = 1e-6,
+    rounding: float = 0.0,
+    what: str = "the mean over replications",
+) -> None:
+    """Assert that independent samples (n,), each off by ``rounding``, have the expected mean."""
+    _assert_estimate(what, mean_estimate(samples), expected, false_alarm, rounding)
 
 
 def assert_variance(samples: Array, expected: float, *, false_alarm: float = 1e-6) -> None:
     """Assert that independent samples (n,) have the expected variance."""
-    _assert_estimate("variance", variance_estimate(samples), expected, false_alarm)
+    what = "the variance over replications"
+    _assert_estimate(what, variance_estimate(samples), expected, false_alarm, 0.0)
 
 
 def assert_rate_at_most(hits: int, trials: int, bound: float, *, false_alarm: float = 1e-6) -> None:
@@ -34,12 +42,15 @@ def assert_rate_at_most(hits: int, trials: int, bound: float, *, false_alarm: fl
         )
 
 
-def _assert_estimate(what: str, estimate: Estimate, expected: float, false_alarm: float) -> None:
+def _assert_estimate(
+    what: str, estimate: Estimate, expected: float, false_alarm: float, rounding: float
+) -> None:
     # A few units of rounding: samples may be equal, and then their spread is rounding only.
-    limit = estimate.half_width(false_alarm) + 64 * float(np.finfo(float).eps) * abs(expected)
+    rounding += 64 * float(np.finfo(float).eps) * abs(expected)
+    limit = estimate.half_width(false_alarm) + rounding
     if not abs(estimate.value - expected) <= limit:
         raise AssertionError(
-            f"the {what} over replications is {estimate.value:.6g}, expected {expected:.6g}: off "
-            f"by {abs(estimate.value - expected):.2g}, where {limit:.2g} is allowed at a "
-            f"false-alarm rate of {false_alarm:.0e}."
+            f"{what} is {estimate.value:.6g}, expected {expected:.6g}: off by "
+            f"{abs(estimate.value - expected):.2g}, where {limit:.2g} is allowed at a false-alarm "
+            f"rate of {false_alarm:.0e}."
         )

@@ -140,7 +140,7 @@ def feature_triples(
 def probes_for(
     draw: st.DrawFn, student: Array, max_probes: int = 5, *, readable: bool = False
 ) -> Array:
-    """Draw probes that fit a student's maps: every law, shared or one matrix a sample.
+    """Draw probes that fit a student's maps: every law, shared or one matrix per sample.
 
     ``readable`` ones are small multiples of 1/8, shared, of no law.
     """

@@ -12,65 +12,39 @@ tail : {"both", "upper", "lower"}
     Bound P(|T − μ| ≥ εμ), P(T ≥ (1+ε)μ) or P(T ≤ (1−ε)μ). "both" adds the two sides; the lower
     one is empty, and 0, from ε = 1 on.
 
-What comes back is the formula's value, not clipped: above 1 it says nothing. It is 0 for a zero
-gap, where T = μ. Bad input raises TypeError or ValueError. The probes are gaussian but for B10.
-In the formulas ρ is the effective rank and r∞ the stable rank. B11, of order 1, is in
+The result is the formula's value, not clipped: above 1 it says nothing. It is 0 for a zero gap,
+where T = μ. Bad input raises TypeError or ValueError. The probes are gaussian except for B10. In
+the formulas ρ is the effective rank and r∞ the stable rank. B11, of order 1, is in
 `faqd_math.theory.order_one`.
+
+Each is registered in `BOUNDS`; `faqd_math.theory.bound_registry` says how to add one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 
-from faqd_math._validation import check_choice, check_count, check_number
+from faqd_math._validation import Array
 from faqd_math.spectrum import effective_rank, relative_squares, stable_rank
-from faqd_math.theory.law import Tail, smallest_k
+from faqd_math.theory.bound_registry import BOUNDS as BOUNDS
+from faqd_math.theory.bound_registry import Bound as Bound
+from faqd_math.theory.bound_registry import Sides as Sides
+from faqd_math.theory.bound_registry import TailProbability as TailProbability
+from faqd_math.theory.bound_registry import gaussian_bounds as gaussian_bounds
+from faqd_math.theory.bound_registry import register as register
+from faqd_math.theory.law import smallest_k
 
 
-class Bound(Protocol):
-    """A bound on a failure probability, with the signature of this module's functions."""
-
-    def __call__(self, spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
-        """Bound the probability."""
-
-
-def _statement(*, epsilon_at_most: float = np.inf) -> Callable[[Bound], Bound]:
-    """Validate the arguments of a bound, and answer 0 for a zero gap."""
-
-    def decorate(bound: Bound) -> Bound:
-        @wraps(bound)
-        def checked(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
-            zero_gap = not stable_rank(spectrum)
-            k = check_count(k, "k")
-            hint = "pass the relative error, such as 0.3"
-            # The limits keep ε² from under- and overflow.
-            epsilon = check_number(epsilon, "epsilon", above=1e-100, below=1e100, hint=hint)
-            check_choice(tail, "tail", ("both", "upper", "lower"))
-            if epsilon > epsilon_at_most:
-                raise ValueError(
-                    f"epsilon is {epsilon}; this statement holds up to {epsilon_at_most:g}: "
-                    f"lower epsilon or choose another bound."
-                )
-            return 0.0 if zero_gap else bound(spectrum, k, epsilon, tail=tail)
-
-        return checked
-
-    return decorate
-
-
-def _sides(tail: Tail, epsilon: float, *, upper: float, lower: float) -> float:
-    """Add the sides asked for, as floats; the lower one is empty from ε = 1 on."""
-    lower = 0.0 if epsilon >= 1 else lower
-    return float({"both": upper + lower, "upper": upper, "lower": lower}[tail])
-
-
-@_statement()
-def chebyshev(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
+@register(
+    "B1",
+    "Chebyshev",
+    source="Chebyshev 1867",
+    assumptions="Independent gaussian probes; ε > 0; A ≠ 0.",
+)
+def chebyshev(spectrum: Array, k: int, epsilon: float) -> Sides:
     """B1, Chebyshev: 2/(kρε²), for both sides together and so for each.
 
     It is exact in its variance (P2). Where A is unknown, ρ ≥ 1 leaves 2/(kε²), this bound for a
@@ -82,11 +56,11 @@ def chebyshev(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> 
     0.533
     """
     both = 2 / (k * effective_rank(spectrum) * epsilon**2)
-    return 0.0 if tail == "lower" and epsilon >= 1 else both
+    return Sides(both, both, both)
 
 
-@_statement()
-def cantelli(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
+@register("B2", "Cantelli", source="Cantelli 1928")
+def cantelli(spectrum: Array, k: int, epsilon: float) -> Sides:
     """B2, Cantelli: each side v/(v + ε²), with v = 2/(kρ) the relative variance.
 
     Better than B1 for one side; for both only where B1 says nothing (v > ε²).
@@ -98,15 +72,20 @@ def cantelli(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> f
     """
     variance = 2 / (k * effective_rank(spectrum))
     side = variance / (variance + epsilon**2)
-    return _sides(tail, epsilon, upper=side, lower=side)
+    return Sides(side, side)
 
 
-@_statement()
-def laurent_massart(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
+@register(
+    "B3",
+    "Laurent & Massart",
+    source="Laurent & Massart, Annals of Statistics 28 (2000), Lemma 1",
+    assumptions="Independent gaussian probes; x, ε > 0; A ≠ 0. The sides are added.",
+)
+def laurent_massart(spectrum: Array, k: int, epsilon: float) -> Sides:
     """B3: upper e^{−x} with 2√(x/(kρ)) + 2x/(kr∞) = ε, lower exp(−kρε²/4).
 
-    Laurent & Massart, Annals of Statistics 28 (2000), Lemma 1. The upper side is stated for the
-    deviation at a given x; here the quadratic in √x is solved for a given ε.
+    The upper side is stated for the deviation at a given x; here the quadratic in √x is solved for
+    a given ε.
 
     Examples
     --------
@@ -116,17 +95,16 @@ def laurent_massart(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both
     rho, r_inf = effective_rank(spectrum), stable_rank(spectrum)
     root = (k * rho) ** -0.5
     sqrt_x = epsilon / (root + np.sqrt(root**2 + 2 * epsilon / (k * r_inf)))
-    return _sides(
-        tail, epsilon, upper=np.exp(-(sqrt_x**2)), lower=np.exp(-k * rho * epsilon**2 / 4)
-    )
+    return Sides(np.exp(-(sqrt_x**2)), np.exp(-k * rho * epsilon**2 / 4))
 
 
-@_statement()
-def cortinovis_kressner(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
-    """B4: each side exp(−kε²/(4/ρ + 4ε/r∞)).
-
-    Cortinovis & Kressner, Found. Comput. Math. 22 (2022), Theorem 1. It follows from B3, and is
-    weaker.
+@register(
+    "B4",
+    "Cortinovis & Kressner",
+    source="Cortinovis & Kressner, Found. Comput. Math. 22 (2022), Theorem 1",
+)
+def cortinovis_kressner(spectrum: Array, k: int, epsilon: float) -> Sides:
+    """B4: each side exp(−kε²/(4/ρ + 4ε/r∞)). It follows from B3, and is weaker.
 
     Examples
     --------
@@ -135,26 +113,28 @@ def cortinovis_kressner(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "
     """
     rho, r_inf = effective_rank(spectrum), stable_rank(spectrum)
     side = np.exp(-k * epsilon**2 / (4 / rho + 4 * epsilon / r_inf))
-    return _sides(tail, epsilon, upper=side, lower=side)
+    return Sides(side, side)
 
 
-# Every bound takes a spectrum: ARG001 is waived where the statement needs none.
-@_statement()
-def tropp(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:  # noqa: ARG001
+@register(
+    "B5",
+    "Tropp et al., any gap",
+    source="Tropp, Yurtsever, Udell & Cevher, SIAM J. Sci. Comput. 41 (2019), §6.4",
+    assumptions="Independent gaussian probes; ε > 0; any A ≠ 0. The sides are added.",
+)
+def tropp(_spectrum: Array, k: int, epsilon: float) -> Sides:
     """B5: upper [(1+ε)e^{−ε}]^{k/2}, lower [(1−ε)e^{ε}]^{k/2}, whatever the spectrum.
-
-    Tropp, Yurtsever, Udell & Cevher, SIAM J. Sci. Comput. 41 (2019), §6.4.
 
     Examples
     --------
     >>> round(tropp(np.ones(1), 200, 0.3), 3)
     0.027
     """
-    return _chi_squared_tails(k, epsilon, tail)
+    return _chi_squared_tails(k, epsilon)
 
 
-@_statement()
-def stable_rank_tail(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
+@register("B6", "stable rank", source="derived")
+def stable_rank_tail(spectrum: Array, k: int, epsilon: float) -> Sides:
     """B6: B5 with kr∞ in the place of k: r∞ probes of rank 1 in each probe.
 
     With w_j = λ_j²/max λ² ≤ 1 and f(w) = −ln(1 − 2sw) − 2sw, which is convex with f(0) = 0,
@@ -166,7 +146,7 @@ def stable_rank_tail(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "bot
     >>> round(stable_rank_tail(np.ones(7), 30, 0.3), 3)
     0.022
     """
-    return _chi_squared_tails(k * stable_rank(spectrum), epsilon, tail)
+    return _chi_squared_tails(k * stable_rank(spectrum), epsilon)
 
 
 def stable_rank_probes(spectrum: Any, epsilon: float, delta: float) -> int:
@@ -183,19 +163,22 @@ def stable_rank_probes(spectrum: Any, epsilon: float, delta: float) -> int:
     return smallest_k(lambda k: 2 * stable_rank_tail(spectrum, k, epsilon, tail="upper"), delta)
 
 
-def _chi_squared_tails(degrees: float, epsilon: float, tail: Tail) -> float:
+def _chi_squared_tails(degrees: float, epsilon: float) -> Sides:
     """Chernoff's bounds for the mean of that many squares of standard normals."""
     upper = np.exp(-0.5 * degrees * (epsilon - np.log1p(epsilon)))
     lower = np.exp(0.5 * degrees * (epsilon + np.log1p(-epsilon))) if epsilon < 1 else 0.0
-    return _sides(tail, epsilon, upper=upper, lower=lower)
+    return Sides(upper, lower)
 
 
-@_statement(epsilon_at_most=1)
-def roosta_khorasani_ascher(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
-    """B7: each side exp(−kr∞ε²/8), for ε ≤ 1.
-
-    Roosta-Khorasani & Ascher, Found. Comput. Math. 15 (2015). It follows from B6, by
-    ε − ln(1+ε) ≥ ε²/4 on (0, 1].
+@register(
+    "B7",
+    "Roosta-Khorasani & Ascher",
+    source="Roosta-Khorasani & Ascher, Found. Comput. Math. 15 (2015)",
+    assumptions="Independent gaussian probes; 0 < ε ≤ 1; A ≠ 0.",
+    epsilon_at_most=1,
+)
+def roosta_khorasani_ascher(spectrum: Array, k: int, epsilon: float) -> Sides:
+    """B7: each side exp(−kr∞ε²/8), for ε ≤ 1. From B6, by ε − ln(1+ε) ≥ ε²/4 on (0, 1].
 
     Examples
     --------
@@ -203,14 +186,20 @@ def roosta_khorasani_ascher(spectrum: Any, k: int, epsilon: float, *, tail: Tail
     0.049
     """
     side = np.exp(-k * stable_rank(spectrum) * epsilon**2 / 8)
-    return _sides(tail, epsilon, upper=side, lower=side)
+    return Sides(side, side)
 
 
-@_statement(epsilon_at_most=1)
-def avron_toledo(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:  # noqa: ARG001
+@register(
+    "B8",
+    "Avron & Toledo, any gap",
+    source="Avron & Toledo, J. ACM 58 (2011)",
+    assumptions="Independent gaussian probes; 0 < ε ≤ 1; A ≠ 0. Stated by its authors for small ε.",
+    epsilon_at_most=1,
+)
+def avron_toledo(_spectrum: Array, k: int, epsilon: float) -> Sides:
     """B8: each side exp(−kε²/20), whatever the spectrum: k ≥ 20ε⁻²ln(2/δ) probes suffice.
 
-    Avron & Toledo, J. ACM 58 (2011), stated for small ε. B5 implies it for ε ≤ 1.
+    B5 implies it for ε ≤ 1.
 
     Examples
     --------
@@ -218,11 +207,16 @@ def avron_toledo(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") 
     0.049
     """
     side = np.exp(-k * epsilon**2 / 20)
-    return _sides(tail, epsilon, upper=side, lower=side)
+    return Sides(side, side)
 
 
-@_statement()
-def chernoff(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:
+@register(
+    "B9",
+    "Chernoff",
+    source="Chernoff 1952",
+    assumptions="Independent gaussian probes; ε > 0; A ≠ 0. Below with 1 − ε and s < 0; added.",
+)
+def chernoff(spectrum: Array, k: int, epsilon: float) -> Sides:
     """B9, Chernoff: inf_s exp(−s(1±ε)μ − (k/2)Σ ln(1 − 2sλ²/k)), s > 0 above and < 0 below.
 
     The best bound by the moment generating function: B3–B8 all follow from it.
@@ -244,20 +238,26 @@ def chernoff(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> f
     # most kr/(2|s|) − x. The ends of the brackets lie a factor 2 beyond where these vanish.
     x = (1 + epsilon) * mean
     # Where B6 underflows so does this; the bracket could close on the pole.
-    vanishes = stable_rank_tail(spectrum, k, epsilon, tail="upper") == 0
+    vanishes = _chi_squared_tails(k * stable_rank(spectrum), epsilon).upper == 0
     upper = 0.0 if vanishes else side(x, 0.0, 0.5 - 0.25 * k / x)
     x = (1 - epsilon) * mean
-    lower = side(x, -k * len(weights) / x, 0.0) if epsilon < 1 else 0.0
-    return _sides(tail, epsilon, upper=upper, lower=lower)
+    return Sides(upper, side(x, -k * len(weights) / x, 0.0) if epsilon < 1 else 0.0)
 
 
-@_statement(epsilon_at_most=0.75)
-def rademacher(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") -> float:  # noqa: ARG001
+@register(
+    "B10",
+    "Rademacher probes, any gap",
+    source="Roosta-Khorasani & Ascher, Found. Comput. Math. 15 (2015)",
+    assumptions="Independent Rademacher probes; 0 < ε ≤ ¾; A ≠ 0. Checked at ε = ¾.",
+    probes="rademacher",
+    epsilon_at_most=0.75,
+)
+def rademacher(_spectrum: Array, k: int, epsilon: float) -> Sides:
     """B10, Rademacher probes: each side exp(−kε²/6), for ε ≤ ¾. The upper side obeys B6 too.
 
-    Roosta-Khorasani & Ascher (2015). The limit on ε is needed: for a gap of rank 1 with a flat
-    eigenvector T tends to χ²_k/k as N grows, whose upper tail decays like
-    exp(−k(ε − ln(1+ε))/2): more slowly than the bound from ε = 0.79 on.
+    The limit on ε is needed: for a gap of rank 1 with a flat eigenvector T tends to χ²_k/k as N
+    grows, whose upper tail decays like exp(−k(ε − ln(1+ε))/2): more slowly than the bound from
+    ε = 0.79 on.
 
     Examples
     --------
@@ -265,24 +265,10 @@ def rademacher(spectrum: Any, k: int, epsilon: float, *, tail: Tail = "both") ->
     0.05
     """
     side = np.exp(-k * epsilon**2 / 6)
-    return _sides(tail, epsilon, upper=side, lower=side)
+    return Sides(side, side)
 
 
-#: The statements on gaussian probes by id, for tables and figures.
-GAUSSIAN_BOUNDS: dict[str, Bound] = {
-    "B1": chebyshev,
-    "B2": cantelli,
-    "B3": laurent_massart,
-    "B4": cortinovis_kressner,
-    "B5": tropp,
-    "B6": stable_rank_tail,
-    "B7": roosta_khorasani_ascher,
-    "B8": avron_toledo,
-    "B9": chernoff,
-}
-
-
-def probes_needed(bound: Bound, spectrum: Any, epsilon: float, delta: float) -> int:
+def probes_needed(bound: TailProbability, spectrum: Any, epsilon: float, delta: float) -> int:
     """Smallest k for which ``bound`` promises a relative error ε but for probability δ.
 
     Every bound of this module falls as k grows. Raises ValueError where k is above 2⁵³.

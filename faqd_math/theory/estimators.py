@@ -5,6 +5,9 @@ pixels, or for a Gram loss of more (`pixels_at_cost`). On maps of trained networ
 is spread over many pixels but over few eigenvalues, so that sampling pixels errs several times
 less than probing, in value and gradient; `sampled_variance` says by how much. A gap that sits at a
 few pixels turns this round: no bound holds for all maps, as one does for FFA.
+
+``student`` and ``teacher`` are maps (C, H, W) or (B, C, H, W), as in `faqd_math.fa_loss`; bad
+input raises TypeError or ValueError, as there.
 """
 
 from __future__ import annotations
@@ -52,22 +55,15 @@ def sampled_fa_loss(
 
     Parameters
     ----------
-    student, teacher : array (C, H, W) or (B, C, H, W)
-        As in `faqd_math.fa_loss`.
     pixels : array (m,) or (B, m) of distinct integers
         From `sample_pixels`, counted along the rows of the student's map; shared by the batch or
-        one draw a sample.
+        one draw per sample.
     reduction : {"mean", "sum", "none"}
         Over the samples of a batch.
 
     Returns
     -------
     float, or array (B,) with reduction "none" on a batch
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.fa_loss`; and if the pixels are not distinct indices of the map.
 
     Examples
     --------
@@ -189,8 +185,6 @@ def deflated_probes(
 
     Parameters
     ----------
-    student, teacher : array (C, H, W) or (B, C, H, W)
-        As in `faqd_math.fa_loss`.
     k, sketch : int
         Probes in all, and those in Q; sketch < k ≤ N.
     rng : numpy.random.Generator

@@ -48,8 +48,8 @@ def failure_probability(spectrum: Any, k: int, epsilon: Any, *, tail: Tail = "bo
     Raises
     ------
     TypeError, ValueError
-        If the spectrum is no finite floating vector, k no positive integer, epsilon no positive
-        finite number or vector of them, or the tail unknown; and if kr is above 2⁵³.
+        If the spectrum is not a finite floating vector, k not a positive integer, epsilon not a
+        positive finite number or vector of them, or the tail unknown; and if kr is above 2⁵³.
     ArithmeticError
         If the integral does not converge, which no input is known to bring about.
 
@@ -97,16 +97,11 @@ def probes_needed(spectrum: Any, epsilon: float, delta: float) -> int:
     Returns
     -------
     int
-        k; 1 for a zero gap.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `failure_probability`; and if delta is not between 0 and 1, or kr is above 2⁵³.
+        k; 1 for a zero gap. Bad input as in `failure_probability`.
 
     Notes
     -----
-    Bracketed by doubling, then bisected. What comes back meets δ and k − 1 does not. That no
+    Bracketed by doubling, then bisected. The result meets δ and k − 1 does not. That no
     smaller k does rests on the two-sided failure probability falling as k grows, which is not
     proved here; the tests compare with a linear search.
 
@@ -163,19 +158,12 @@ def tail_probability(
     Returns
     -------
     float, or array (m,)
-        Probability. A zero gap has all its mass at 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `failure_probability`; and if ``value`` is no finite number or vector of them.
-    ArithmeticError
-        As `failure_probability`.
+        Probability. A zero gap has all its mass at 0. Bad input as in `failure_probability`.
 
     Notes
     -----
     An integral along a path through the saddle point of the integrand (Rice 1980, Helstrom 1983),
-    as `weighted_chi_squared` tells; its step is halved until only rounding remains, up to about
+    described in `weighted_chi_squared`; its step is halved until only rounding remains, up to about
     2e-17·(kr + |cx|) relative. Against χ² for equal eigenvalues (kr up to 10⁴) and partial
     fractions at 400 digits for distinct ones (over 12 decades) the relative error stays below
     1e-11 for probabilities down to 1e-260; against χ² with up to 10¹² degrees of freedom below

@@ -2,7 +2,7 @@
 
 T = ‖AZ‖_F²/k estimates μ = ‖A‖_F². Functions of a spectrum take one sample's eigenvalues (r,)
 of the gap; functions of feature maps (C, H, W) return a float, and of batches (B, C, H, W) one
-value a sample, (B,). Nothing here holds an N×N matrix. Bad input raises TypeError or ValueError,
+value per sample, (B,). Nothing here holds an N×N matrix. Bad input raises TypeError or ValueError,
 as in `faqd_math.fa_loss`; so do eigenvalues above 2⁵³, whose powers could overflow: those of a gap
 are at most N.
 """

@@ -2,11 +2,14 @@
 
 L̂₁ = Σ_j‖A z_j‖₁/(kN²) with gaussian probes estimates √(2/π) times the (2,1)-norm of the gap over
 N², not L₁ = Σ_ij|A_ij|/N². Cauchy probes are 1-stable and do see the rows' 1-norms.
+
+``student`` and ``teacher`` are maps (C, H, W) or (B, C, H, W), as in `faqd_math.fa_loss`; of a
+batch comes one value per sample, (B,). Bad input raises TypeError or ValueError, as there.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,25 +25,12 @@ from faqd_math._validation import (
 )
 from faqd_math.features import unit_pixel_pair
 from faqd_math.losses import Reduction, apply_gap
+from faqd_math.theory.law import Tail
 from faqd_math.theory.moments import gap_factor, row_blocks
 
 
 def ffa_mean(student: Any, teacher: Any) -> Any:
     """P9: E L̂₁ = √(2/π) Σ_i‖a_i‖₂/N², with a_i the rows of A (gaussian probes).
-
-    Parameters
-    ----------
-    student, teacher : array (C, H, W) or (B, C, H, W)
-        As in `faqd_math.fa_loss`.
-
-    Returns
-    -------
-    float, or array (B,) for a batch
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.fa_loss`.
 
     Examples
     --------
@@ -57,27 +47,8 @@ def ffa_mean(student: Any, teacher: Any) -> Any:
 def ffa_variance(student: Any, teacher: Any, k: int) -> Any:
     """P10: Var L̂₁ = (2/(πkN⁴)) Σ_ij ‖a_i‖‖a_j‖(√(1−c²) + c·asin c − 1), c = cos∠(a_i, a_j).
 
-    The relative variance is at most (π/2 − 1)/k.
-
-    Parameters
-    ----------
-    student, teacher : array (C, H, W) or (B, C, H, W)
-        As in `faqd_math.fa_loss`.
-    k : int
-        Gaussian probes.
-
-    Returns
-    -------
-    float, or array (B,) for a batch
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.fa_loss`; and if k is no positive integer.
-
-    Notes
-    -----
-    O(N²(C_s+C_t)) work; the N×N cosines are formed a block of rows at a time.
+    For k gaussian probes. The relative variance is at most (π/2 − 1)/k. O(N²(C_s+C_t)) work; the
+    N×N cosines are formed a block of rows at a time.
 
     Examples
     --------
@@ -108,12 +79,7 @@ def ffa_variance(student: Any, teacher: Any, k: int) -> Any:
 
 
 def concentration_bound(
-    spectrum: Any,
-    n: int,
-    k: int,
-    deviation: float,
-    *,
-    tail: Literal["both", "upper", "lower"] = "both",
+    spectrum: Any, n: int, k: int, deviation: float, *, tail: Tail = "both"
 ) -> float:
     """B11: P(|L̂₁ − E L̂₁| ≥ t) ≤ 2exp(−k N³t²/(2‖A‖₂²)), half that for each side.
 
@@ -134,11 +100,6 @@ def concentration_bound(
     -------
     float
         Not clipped at 1; 0 for a zero gap.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as above.
 
     Examples
     --------
@@ -162,23 +123,8 @@ def sample_cauchy_probes(
 ) -> Array:
     """Draw standard Cauchy probes for `fa_order_one_estimate` (P11).
 
-    Parameters
-    ----------
-    n, k : int
-        Pixels of the student's map, and probes, at least 3.
-    rng : numpy.random.Generator
-        The caller's generator.
-    batch : int, optional
-        Draw independent probes for this many samples.
-
-    Returns
-    -------
-    array (n, k) or (batch, n, k), float64
-
-    Raises
-    ------
-    TypeError, ValueError
-        If n, k or batch is no integer or too small, or rng no Generator.
+    (n, k) for the n pixels of the student's map, or (batch, n, k) independent ones; k is at least
+    3. ``rng`` is the caller's generator.
 
     Examples
     --------
@@ -197,30 +143,15 @@ def fa_order_one_estimate(
 
     a_iᵀc is ‖a_i‖₁ times a standard Cauchy variable, so each row's 1-norm is estimated by the
     geometric mean over the probes, cos^k(π/(2k)) ∏_j |a_iᵀc_j|^{1/k}: Li, Hastie & Church, arXiv
-    cs/0610155. No N×N matrix; O(NkC), as FFA.
+    cs/0610155. The rows share the probes, so the relative variance of the whole is at most that of
+    one row, `row_relative_variance`. No N×N matrix; O(NkC), as FFA.
 
     Parameters
     ----------
-    student, teacher : array (C, H, W) or (B, C, H, W)
-        As in `faqd_math.fa_loss`.
     cauchy_probes : array (N, k) or (B, N, k)
         From `sample_cauchy_probes`; k at least 3, from where on the variance is finite.
     reduction : {"mean", "sum", "none"}
         Over the samples of a batch.
-
-    Returns
-    -------
-    float, or array (B,) with reduction "none" on a batch
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `faqd_math.ffa_loss`; and if there are fewer than 3 probes.
-
-    Notes
-    -----
-    The rows share the probes, so the relative variance of the whole is at most that of one row,
-    `row_relative_variance`.
 
     Examples
     --------

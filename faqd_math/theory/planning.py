@@ -4,47 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 
-from faqd_math import cost
 from faqd_math._validation import Array, check_count, check_number
-from faqd_math.claims.subjects import Case
-from faqd_math.spectrum import effective_rank, relative_squares, stable_rank
+from faqd_math.spectrum import (
+    effective_rank,
+    gap_spectrum,
+    is_rounding,
+    relative_squares,
+    stable_rank,
+)
 from faqd_math.theory import bounds, law, moments
-from faqd_math.theory.bounds import Bound
+from faqd_math.theory.bounds import BOUNDS, TailProbability, gaussian_bounds
 
 _RANK_ONE = np.ones(1)
 _LOG_ERRORS = (-40.0, 40.0)  # e^-40 is lost beside 1; e^40 is beyond any δ of the exact law
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What the cost of a sample depends on: pixels N and the channels of both maps."""
+class MapSizes(NamedTuple):
+    """What the cost of a sample depends on, as `faqd_math.cost` takes it: pixels and channels."""
 
     n: int
     student_channels: int
     teacher_channels: int
 
-    def multiply_adds(self, path: cost.Path, k: int = 15) -> int:
-        """As `faqd_math.cost.multiply_adds`."""
-        return cost.multiply_adds(path, self.n, self.student_channels, self.teacher_channels, k)
-
-    def extra_bytes(self, path: cost.Path, k: int = 15, *, itemsize: int = 4) -> int:
-        """As `faqd_math.cost.extra_bytes`, of float32 by default."""
-        channels = self.student_channels, self.teacher_channels
-        return cost.extra_bytes(path, self.n, *channels, k, itemsize=itemsize)
-
-    @property
-    def cheapest_exact(self) -> cost.Path:
-        """As `faqd_math.cost.cheapest_exact`."""
-        return cost.cheapest_exact(self.n, self.student_channels, self.teacher_channels)
-
 
 @dataclass(frozen=True)
-class Plan:
+class ProbePlan:
     """What FFA needs and risks on one gap, on the worst of several, or on any.
 
     Attributes
@@ -63,15 +52,15 @@ class Plan:
     sufficient_probes : int
         Gaussian probes to take: those of the exact law; on any gap those of the best bound.
     bound_probes : mapping of id to int or None
-        Smallest k by B1–B9, and by B10 for Rademacher probes. None where a statement does not cover
-        ``epsilon``, or asks for more than 2⁵³.
+        Smallest k by each registered bound, for the probes of its statement. None where it does
+        not cover ``epsilon``, or asks for more than 2⁵³.
     failure_probability : float
         P(|T − μ| ≥ εμ) with k gaussian probes; of several samples the largest.
     error : float
         Relative error that k gaussian probes exceed with probability δ; likewise.
     gradient_noise : float or None
         √(E‖Ĝ − G‖²/‖G‖²) (P8); likewise. None without maps, or where the gradient is 0.
-    shape : Shape or None
+    shape : MapSizes or None
         None where it is unknown.
     """
 
@@ -87,7 +76,7 @@ class Plan:
     failure_probability: float
     error: float
     gradient_noise: float | None = None
-    shape: Shape | None = None
+    shape: MapSizes | None = None
 
 
 def plan(
@@ -96,8 +85,8 @@ def plan(
     epsilon: float = 0.1,
     delta: float = 0.05,
     k: int = 15,
-    shape: Shape | None = None,
-) -> Plan:
+    shape: MapSizes | None = None,
+) -> ProbePlan:
     """Plan FFA for the gap with these eigenvalues, or for any gap.
 
     Parameters
@@ -108,14 +97,14 @@ def plan(
         Relative error, above 0, and failure probability, between 0 and 1.
     k : int
         Probes to judge.
-    shape : Shape, optional
+    shape : MapSizes, optional
         For the cost.
 
     Raises
     ------
     TypeError, ValueError
-        If the spectrum is no finite floating vector or holds no eigenvalue other than 0, epsilon,
-        delta or k is out of range, or the exact law needs more than about 2⁵³ probes.
+        If the spectrum is not a finite floating vector or holds no eigenvalue other than 0, if
+        epsilon, delta or k is out of range, or the exact law needs more than about 2⁵³ probes.
 
     Examples
     --------
@@ -130,11 +119,8 @@ def plan(
     hint = "pass the relative error, such as 0.1"
     epsilon = check_number(epsilon, "epsilon", above=1e-100, below=1e100, hint=hint)
     exact = law.probes_needed(eigenvalues, epsilon, delta)
-    asked = {
-        name: _asked(bound, eigenvalues, epsilon, delta)
-        for name, bound in (*bounds.GAUSSIAN_BOUNDS.items(), ("B10", bounds.rademacher))
-    }
-    return Plan(
+    asked = {name: _asked(bound, eigenvalues, epsilon, delta) for name, bound in BOUNDS.items()}
+    return ProbePlan(
         epsilon=epsilon,
         delta=delta,
         k=k,
@@ -152,13 +138,11 @@ def plan(
 
 def plan_features(
     student: Any, teacher: Any, *, epsilon: float = 0.1, delta: float = 0.05, k: int = 15
-) -> Plan:
+) -> ProbePlan:
     """Plan FFA for one sample's feature maps (C, H, W): as `plan`, with gradient noise and shape.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As `plan` and `faqd_math.fa_loss`; and if the affinities differ by no more than rounding.
+    Bad input is refused as there and by `faqd_math.fa_loss`; so are maps whose affinities differ by
+    no more than rounding (ValueError).
 
     Examples
     --------
@@ -166,9 +150,9 @@ def plan_features(
     >>> round(plan_features(student, teacher).gradient_noise, 1)
     2.1
     """
-    case = Case("maps", student, teacher)
-    of_gap = plan(case.spectrum, epsilon=epsilon, delta=delta, k=k)
-    if not case.has_gap:
+    spectrum, (_, height, width) = gap_spectrum(student, teacher), np.shape(student)
+    of_gap = plan(spectrum, epsilon=epsilon, delta=delta, k=k)
+    if is_rounding(spectrum, height * width, len(student) + len(teacher)):
         raise ValueError(
             "student and teacher agree up to rounding; maps with a gap are accepted: FFA of no "
             "gap is 0 with any probes, so plan for other maps."
@@ -178,11 +162,11 @@ def plan_features(
     return replace(
         of_gap,
         gradient_noise=float(np.sqrt(noise / squared_norm)) if squared_norm else None,
-        shape=Shape(case.n, len(student), len(teacher)),
+        shape=MapSizes(height * width, len(student), len(teacher)),
     )
 
 
-def worst(plans: Sequence[Plan]) -> Plan:
+def worst(plans: Sequence[ProbePlan]) -> ProbePlan:
     """Join the plans of one pair's samples into that of the worst, figure by figure.
 
     The smallest ranks, the most probes, the largest error, noise and failure probability, which may
@@ -195,34 +179,27 @@ def worst(plans: Sequence[Plan]) -> Plan:
     (85, 1.0, 2)
     """
     noises = [p.gradient_noise for p in plans if p.gradient_noise is not None]
+    smallest = ("effective_rank", "stable_rank")
+    largest = ("exact_probes", "sufficient_probes", "failure_probability", "error")
     return replace(
         plans[0],
         samples=sum(p.samples for p in plans),
-        effective_rank=min(p.effective_rank for p in plans),
-        stable_rank=min(p.stable_rank for p in plans),
-        exact_probes=max(p.exact_probes for p in plans),
-        sufficient_probes=max(p.sufficient_probes for p in plans),
         bound_probes={
             name: _most([p.bound_probes[name] for p in plans]) for name in plans[0].bound_probes
         },
-        failure_probability=max(p.failure_probability for p in plans),
-        error=max(p.error for p in plans),
         gradient_noise=max(noises, default=None),
+        **{name: min(getattr(p, name) for p in plans) for name in smallest},
+        **{name: max(getattr(p, name) for p in plans) for name in largest},
     )
 
 
 def typical_error(
-    spectrum: Any, k: int, delta: float, *, probability: Bound = law.failure_probability
+    spectrum: Any, k: int, delta: float, *, probability: TailProbability = law.failure_probability
 ) -> float:
     """Relative error ε that k probes exceed with probability δ: the 1 − δ quantile of |T − μ|/μ.
 
     By the exact law for gaussian probes, or by a bound of `faqd_math.theory.bounds` passed as
-    ``probability``, which is inverted.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `plan`; and as the bound does, if it does not cover every ε.
+    ``probability``, which is inverted and must cover every ε. Bad input is refused as by `plan`.
 
     Examples
     --------
@@ -246,7 +223,7 @@ def _nonzero(spectrum: Any) -> Array:
     return spectrum
 
 
-def _asked(bound: Bound, eigenvalues: Array, epsilon: float, delta: float) -> int | None:
+def _asked(bound: TailProbability, eigenvalues: Array, epsilon: float, delta: float) -> int | None:
     """Smallest k by a bound; None where it refuses: all else that it could refuse is checked."""
     try:
         return bounds.probes_needed(bound, eigenvalues, epsilon, delta)
@@ -256,7 +233,7 @@ def _asked(bound: Bound, eigenvalues: Array, epsilon: float, delta: float) -> in
 
 def _best_bound(asked: Mapping[str, int | None]) -> int:
     """Fewest gaussian probes that a bound asks for."""
-    numbers = [k for name, k in asked.items() if name in bounds.GAUSSIAN_BOUNDS and k is not None]
+    numbers = [k for name, k in asked.items() if name in gaussian_bounds() and k is not None]
     if not numbers:
         raise ValueError(
             "epsilon and delta are so small that every bound asks for more than 2**53 probes; a "

@@ -18,7 +18,6 @@ from rich.progress import Progress as ProgressBar
 from faqd_train.config.files import check_config
 from faqd_train.config.schema import DataConfig
 from faqd_train.data.cache import Progress
-from faqd_train.data.hashes import fingerprint
 from faqd_train.data.loading import (
     cache_folder,
     has_labels,
@@ -30,7 +29,7 @@ from faqd_train.data.loading import (
 )
 from faqd_train.data.sheet import contact_sheet
 from faqd_train.data.splits import SPLITS, Split
-from faqd_train.files import write_atomically
+from faqd_train.files import fingerprint, write_atomically
 
 _SETTINGS = ("dir", "cache", "size", "held_out")
 

@@ -41,6 +41,11 @@ class DataConfig(Section):
     """Side of the network's input, in pixels; none: as stored."""
     crop_area: Annotated[float, Field(gt=0, le=1)] | None = None
     """Least area of a random resized crop; none: no such crop."""
+    mean: tuple[float, ...] | None = None
+    """Mean of each channel that inputs are normalised by, of pixels from 0 to 1; none: that of the
+    training images."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """Standard deviation of each channel, likewise."""
     shift: int = Field(default_factory=_usual_shift, ge=0)
     """Random translation, in pixels: the random crop with padding of CIFAR. Default: 1 for
     digits, else 4, or 0 with crop_area."""
@@ -55,6 +60,11 @@ class DataConfig(Section):
                     f"data.{option} is {getattr(self, option)} with data.name {self.name!r}, "
                     f"which has its own; it belongs to 'folder': drop data.{option}"
                 )
+        if len(self.mean or ()) != len(self.std or ()):
+            raise ValueError(
+                f"data.mean is {self.mean} and data.std {self.std}; one number per channel in both "
+                f"is accepted, or neither: give both, or drop both"
+            )
         if self.name == "digits" and self.dir is not None:
             raise ValueError(
                 f"data.dir is '{self.dir}' with data.name 'digits', which is embedded and "

@@ -1,7 +1,6 @@
 """Images, decoded once into a checked cache, split once, augmented in batches on the device."""
 
 from faqd_train.data.augmentation import random_flip, random_resized_crop, random_shift, resize
-from faqd_train.data.hashes import fingerprint
 from faqd_train.data.loading import (
     Description,
     describe,
@@ -13,6 +12,7 @@ from faqd_train.data.loading import (
 )
 from faqd_train.data.preparation import Preparation, make_preparation
 from faqd_train.data.splits import Split
+from faqd_train.files import fingerprint
 
 __all__ = [
     "Description",

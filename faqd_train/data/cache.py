@@ -21,11 +21,11 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from faqd_train.data.hashes import file_sha256, files_sha256
 from faqd_train.data.pools import Collection
 from faqd_train.data.source_state import source_state
 from faqd_train.data.splits import Part, Split
 from faqd_train.data.statistics import Statistics, pixel_statistics
+from faqd_train.files import file_sha256, files_sha256
 
 SCHEMA = 1
 RECORD = "cache.json"

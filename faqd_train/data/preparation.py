@@ -60,7 +60,23 @@ def make_preparation(train_images: Tensor, shift: int = 0) -> Preparation:
 
 
 def preparation_of(statistics: Statistics, config: DataConfig) -> Preparation:
-    """Return the preparation that a configuration describes."""
+    """Return the preparation that a configuration describes.
+
+    Raises
+    ------
+    ValueError
+        If ``data.mean`` has not one number for each channel of the statistics.
+    """
+    if config.mean is not None and config.std is not None:
+        if len(config.mean) != len(statistics.mean):
+            raise ValueError(
+                f"data.mean has {len(config.mean)} channels and the images have "
+                f"{len(statistics.mean)}; one number per channel is accepted: change data.mean and "
+                f"data.std."
+            )
+        statistics = Statistics(
+            tuple(255 * value for value in config.mean), tuple(255 * value for value in config.std)
+        )
     return Preparation(
         statistics,
         shift=config.shift,

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from faqd_train.config.networks import FactoryConfig, ModelConfig, PreActResNetConfig
 from faqd_train.config.quantization import QuantizationConfig
 from faqd_train.data import Description
+from faqd_train.networks.cifar_resnet import cifar_resnet
 from faqd_train.networks.resnet import preact_resnet
 from faqd_train.quantization.activations import QuantizedActivation, ReleasedActivation
 from faqd_train.quantization.model import quantize_as_configured
-
-CIFAR_RESNET = "faqd_train.networks.cifar_resnet:cifar_resnet"
 
 
 def build_network(
@@ -59,9 +58,13 @@ def build_network(
             generator=generator,
         )
     else:
-        options = {"depth": model.depth, "shortcut": model.shortcut}
-        options |= {"classes": shape.classes, "channels": shape.channels}
-        network = foreign_network(CIFAR_RESNET, options, shape, generator)
+        network = cifar_resnet(
+            model.depth,
+            classes=shape.classes,
+            channels=shape.channels,
+            shortcut=model.shortcut,
+            generator=generator,
+        )
     if initial is not None:
         _take_up_weights(network, initial)
     quantize_as_configured(network, quantization)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faqd_train.networks.resnet import initialise
+
 Shortcut = Literal["conv", "pad"]
 WIDTHS = (16, 32, 64)
 
@@ -84,9 +86,14 @@ class CifarResNet(nn.Module):
 
 
 def cifar_resnet(
-    depth: int = 20, classes: int = 10, channels: int = 3, shortcut: Shortcut = "conv"
+    depth: int = 20,
+    *,
+    classes: int = 10,
+    channels: int = 3,
+    shortcut: Shortcut = "conv",
+    generator: torch.Generator,
 ) -> CifarResNet:
-    """Build a post-activation ResNet with torch's usual random weights, for 3×3 stems.
+    """Build a post-activation ResNet with random weights, for small images.
 
     Parameters
     ----------
@@ -97,6 +104,8 @@ def cifar_resnet(
     shortcut : {"conv", "pad"}
         Where the shape changes: a 1×1 convolution and its norm, or pixels skipped and channels
         of zeros added ("option A" of He et al.).
+    generator : torch.Generator
+        Source of all the weights; the global generator is not touched.
 
     Raises
     ------
@@ -105,7 +114,8 @@ def cifar_resnet(
 
     Examples
     --------
-    >>> sum(parameter.numel() for parameter in cifar_resnet(20).parameters())
+    >>> network = cifar_resnet(20, generator=torch.Generator().manual_seed(0))
+    >>> sum(parameter.numel() for parameter in network.parameters())
     272474
     """
     if depth < 8 or (depth - 2) % 6:
@@ -115,9 +125,5 @@ def cifar_resnet(
     with torch.device("meta"):
         network = CifarResNet(depth, classes, channels, shortcut)
     network.to_empty(device="cpu")
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.BatchNorm2d | nn.Linear):
-            module.reset_parameters()
+    initialise(network, generator)
     return network

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from faqd_train import data
 from faqd_train.config.schema import Config
+from faqd_train.data.statistics import Statistics
 from faqd_train.networks.adapters import make_adapters
 from faqd_train.networks.building import build_network
+from faqd_train.networks.normalisation import accept_normalised_by
 from faqd_train.quantization.activations import calibrate
 from faqd_train.runs.cache import RunCache, inputs_key
-from faqd_train.runs.load import Run, check_teacher_accuracy, check_teacher_data, load_run
+from faqd_train.runs.load import Run, check_teacher_accuracy, check_teacher_data, data_of, load_run
 from faqd_train.training.loop import accuracy
 from faqd_train.training.seeds import make_streams
 from faqd_train.training.signals import Stop
@@ -50,12 +52,11 @@ class Shared:
 def load_shared(config: Config, setting: Setting) -> Shared:
     """Load images and teacher, or take them from the cache of the process."""
     cache, device, key = setting.cache, setting.device, inputs_key(config)
-    teacher_run = setting.teacher_run
+    teacher_run, prepare = setting.teacher_run, data.load_preparation(config.data)
     teacher = None
     if teacher_run is not None:
-        load = partial(_load_teacher, teacher_run, config, device)
+        load = partial(_load_teacher, teacher_run, config, prepare.statistics, device)
         teacher = cache.once(("teacher", teacher_run, key), load)
-    prepare = data.load_preparation(config.data)
     images = cache.once(
         ("train", key),
         lambda: data.load_images(config.data, "train")[: config.data.limit].to(device),
@@ -72,12 +73,16 @@ def load_shared(config: Config, setting: Setting) -> Shared:
     return Shared(prepare, images, validation, teacher, teacher_pass)
 
 
-def _load_teacher(folder: Path, config: Config, device: torch.device) -> Run:
-    """Read a teacher's run, and test it again."""
+def _load_teacher(
+    folder: Path, config: Config, statistics: Statistics, device: torch.device
+) -> Run:
+    """Read a teacher's run, test it again, and let it take the student's inputs."""
     teacher = load_run(folder)
     check_teacher_data(teacher, config)
     teacher.network.to(device)
     check_teacher_accuracy(teacher, config)
+    own = data.load_preparation(data_of(teacher, config)).statistics
+    accept_normalised_by(teacher.network, statistics, own)
     return teacher
 
 

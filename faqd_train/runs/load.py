@@ -9,6 +9,7 @@ from typing import Literal
 from torch import nn
 
 from faqd_train import data
+from faqd_train.config.data import DataConfig
 from faqd_train.config.migration import recorded_config
 from faqd_train.config.schema import Config
 from faqd_train.networks.building import build_network
@@ -115,16 +116,35 @@ def check_teacher_accuracy(teacher: Run, config: Config) -> None:
     recorded, precision = teacher.record["validation_accuracy"], config.run.teacher.precision
     if recorded is None:
         return
-    own = teacher.config
-    if own.data.name == config.data.name != "folder":
-        places = {"dir": config.data.dir, "cache": config.data.cache}
-        own = own.model_copy(update={"data": own.data.model_copy(update=places)})
+    own = teacher.config.model_copy(update={"data": data_of(teacher, config)})
     found = evaluate(teacher.network, own, "validation", precision)
     if abs(found - recorded) > TEACHER_TOLERANCE + _ROUNDING:
         raise ValueError(
             f"the teacher's validation accuracy is {found:.2%} here in {precision} and "
             f"{recorded:.2%} in its record; a difference of {TEACHER_TOLERANCE:.1%} at most is "
             f"accepted: use the data, device and precision it was recorded with, or train it again."
+        )
+
+
+def data_of(teacher: Run, config: Config) -> DataConfig:
+    """Return the teacher's own data, at the student's place if both are of one data set."""
+    own = teacher.config.data
+    if own.name == config.data.name != "folder":
+        places = {"dir": config.data.dir, "cache": config.data.cache}
+        own = own.model_copy(update=places)
+    return own
+
+
+def check_start(start: Run, config: Config) -> None:
+    """Refuse a run to start from that takes inputs of another normalisation (ValueError)."""
+    here = data.load_preparation(config.data).statistics
+    there = data.load_preparation(data_of(start, config)).statistics
+    if here != there:
+        mean, std = ([round(v / 255, 6) for v in values] for values in (there.mean, there.std))
+        raise ValueError(
+            f"the run that model.init names takes inputs normalised by mean {mean} and std {std}, "
+            f"and this one by others; the same ones are accepted: set data.mean and data.std to "
+            f"them."
         )
 
 

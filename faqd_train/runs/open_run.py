@@ -28,7 +28,7 @@ from faqd_train.runs.folder import (
     record_divergence,
 )
 from faqd_train.runs.inputs import Setting, load_shared, make_task
-from faqd_train.runs.load import evaluate, identify, load_run
+from faqd_train.runs.load import check_start, evaluate, identify, load_run
 from faqd_train.runs.record import (
     SCHEMA,
     Record,
@@ -112,7 +112,10 @@ class OpenRun:
         if config.run.compile:
             check_compiling(setting.device)
         self._shared = shared = load_shared(config, setting)
-        start = load_run(config.model.init) if config.model.init is not None else None
+        start = None
+        if config.model.init is not None:
+            start = load_run(config.model.init)
+            check_start(start, config)
         self._task = make_task(config, shared, setting.device, start)
         self._content = {
             "train_sha256": data.fingerprint(shared.images),

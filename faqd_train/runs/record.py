@@ -30,11 +30,11 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def read_record(path: Path, keys: Sequence[str] = ("config", "weights_sha256")) -> Record:
-    """Read run.json, or refuse in one sentence what is none or lacks a key (ValueError)."""
+    """Read run.json; a file that is not one or lacks a key is refused in one sentence."""
     try:
         record = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no valid JSON ({error}); run the training again.") from None
+        raise ValueError(f"{path} is not valid JSON ({error}); run the training again.") from None
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         raise ValueError(
@@ -85,6 +85,7 @@ def load_weights(path: Path, network: nn.Module, sha256: str) -> None:
 
 def environment(device: torch.device, processes: int) -> dict[str, Any]:
     """Return the versions and the machine that a run's numbers depend on."""
+    revision, dirty = checkout(Path(__file__))
     return {
         "faqd": _version("faqd"),
         "torch": torch.__version__,
@@ -92,7 +93,8 @@ def environment(device: torch.device, processes: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         **place(device, processes),
-        "git_revision": git_revision(Path(__file__).parent),
+        "git_revision": revision,
+        "git_dirty": dirty,
     }
 
 
@@ -105,15 +107,35 @@ def place(device: torch.device, processes: int) -> dict[str, Any]:
     }
 
 
-def git_revision(folder: Path) -> str | None:
-    """Return the commit checked out around a folder, or None where there is none."""
+def checkout(file: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of the checkout that a file belongs to, and whether its code differs.
+
+    Parameters
+    ----------
+    file : Path
+        A source file of the package, which may be installed below another project's checkout:
+        only one that Git keeps the file in counts.
+
+    Returns
+    -------
+    revision : str or None
+        The commit's hash; None where the file is in no checkout.
+    dirty : bool or None
+        Whether a Python or TOML file that Git keeps there differs from the commit.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        done = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        )
+        git("ls-files", "--error-unmatch", file.name)
+        code = (":(top)*.py", ":(top)*.toml")
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", *code)
+        return git("rev-parse", "HEAD"), bool(changes)
     except (FileNotFoundError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()
+        return None, None
 
 
 def _version(package: str) -> str | None:

@@ -1,1 +1,0 @@
-"""The figures: each draws records and computes nothing new."""

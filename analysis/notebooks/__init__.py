@@ -1,0 +1,1 @@
+"""The notebooks, kept as MyST Markdown, and what shows and runs them."""

@@ -1,1 +1,0 @@
-"""The tables: rows of records, as CSV, Markdown and LaTeX."""
