@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from faqd_train.runs import record as records
+from faqd_train import files
 from faqd_train.training.checkpoints import (
     LAST,
     PREVIOUS,
@@ -144,7 +144,7 @@ def test_a_full_disk_loses_nothing(two_checkpoints, monkeypatch, call):
     def full(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(records.os, call, full)
+    monkeypatch.setattr(files.os, call, full)
     with pytest.raises(
         OSError, match=r"bytes was not written in .* \(No space left on device\); .* is kept"
     ) as refusal:
@@ -167,12 +167,12 @@ def test_renames_are_made_to_last_where_the_system_can(tmp_path, monkeypatch):
     def closed(*_arguments):
         raise PermissionError("folders cannot be opened")
 
-    monkeypatch.setattr(records.os, "fsync", noting)
-    records.write_atomically(tmp_path / "file", b"1")
+    monkeypatch.setattr(files.os, "fsync", noting)
+    files.write_atomically(tmp_path / "file", b"1")
     assert synced == [(False, False), (True, True)]
-    records.write_atomically(tmp_path / "file", b"2")
-    monkeypatch.setattr(records.os, "open", closed)
-    records.write_atomically(tmp_path / "file", b"3")
+    files.write_atomically(tmp_path / "file", b"2")
+    monkeypatch.setattr(files.os, "open", closed)
+    files.write_atomically(tmp_path / "file", b"3")
     assert [is_folder for is_folder, _ in synced] == [False, True, False, True, False]
     assert (tmp_path / "file").read_bytes() == b"3"
 

@@ -192,7 +192,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_loses_nothing(
     command = ["distill", "digits-ffa", *LONGER, "--out", str(tmp_path / "run")]
     command += ["--teacher", str(teacher)]
     with monkeypatch.context() as patch:
-        patch.setattr(records.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         assert main(command) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

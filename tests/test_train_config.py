@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from faqd_train import load_run, run_experiment
+from faqd_train.cli import main
 from faqd_train.config.describe import describe_config
 from faqd_train.config.files import check_config, load_config, packaged_configs
 from faqd_train.config.identity import config_hash
@@ -192,3 +194,31 @@ EXACT = {"bits": 4, "projection": "exact"}
 )
 def test_settings_of_earlier_versions_are_translated(section, old, new):
     assert check_config(migrate_settings({section: old})) == check_config({section: new})
+
+
+def test_a_run_folder_of_an_earlier_version_is_read(tmp_path):
+    config = load_config("digits-float", ["data.limit=50", "optimizer.epochs=1"])
+    record = run_experiment(config, tmp_path)
+    old = record["config"] | {
+        "quantization": {"weight_bits": 32, "activation_bits": 32, "projection": "exact"},
+        "objective": {"kd": 0.0, "fa": 0.0, "label": 1.0, "fa_method": "exact", "k": None},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(record | {"config": old}))
+    assert load_run(tmp_path).config == config
+    again = run_experiment(config, tmp_path, resume=True)
+    assert again["weights_sha256"] == record["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run.seed=1"], "run.seed=1 changes nothing without --show NAME: add it."),
+        (["--show", "digits-f"], "config 'digits-f' is unknown (did you mean digits-fa?)"),
+        (["--show", "digits", "run.sed=1"], "run.sed is not a setting (did you mean seed?)"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_in_one_line_with_code_2(arguments, message, capsys):
+    assert main(["configs", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

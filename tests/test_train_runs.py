@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -143,7 +144,7 @@ def test_a_failed_write_leaves_the_old_record_and_no_rest(tmp_path, monkeypatch)
     def full(*_paths):
         raise OSError("no space left")
 
-    monkeypatch.setattr(records.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
         records.write_record(path, record | {"new": True})
     assert list(tmp_path.iterdir()) == [path]
