@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from cut_off_runs import Killed
+from tiny_runs import killed_after, train
 
-from faqd_train import fa_loss, ffa_loss, load_config, run_experiment
+from faqd_train import fa_loss, ffa_loss
 from faqd_train.benchmark.running import FAST
 from faqd_train.losses.affinity import sample_probes
 from faqd_train.losses.probes import PROBE_LAWS, generator_on
@@ -20,7 +20,6 @@ pytestmark = [
 
 # Of float64 sums in another order, far above 2⁻⁵³ times their lengths of some hundreds.
 SUMS = 1e-11
-TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=1"]
 
 
 def maps():
@@ -75,13 +74,6 @@ def test_projected_weights_are_those_of_the_cpu(bits):
     torch.testing.assert_close(projected, project_weights(weights, bits), rtol=2**-22, atol=0)
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "teacher"
-    run_experiment(load_config("digits-teacher", TINY), folder, device="cuda")
-    return folder
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -89,37 +81,34 @@ def teacher(tmp_path_factory):
         ["quantization.weights.projection=exact"],
         ["run.precision=bfloat16", "run.teacher.precision=float32"],
         ["run.channels_last=true"],
+        ["run.cuda_graph=true"],
         FAST,
     ],
-    ids=["defaults", "exact projection", "bfloat16", "channels-last", "all fast"],
+    ids=["defaults", "exact projection", "bfloat16", "channels-last", "graph", "all fast"],
 )
 @pytest.mark.parametrize("name", ["digits-fa", "digits-ffa"])
 def test_a_run_finishes_with_finite_numbers(name, settings, teacher, tmp_path):
-    config = load_config(name, [*TINY, *settings])
-    record = run_experiment(config, tmp_path, teacher=teacher, device="cuda")
-    (epoch,) = record["epochs"]  # the engine stops at what is not finite
-    assert 0 < epoch["gradient_norm"] < float("inf")
+    record = train(tmp_path, *settings, name=name, teacher=teacher, device="cuda")
+    for epoch in record["epochs"]:  # the loop stops at what is not finite
+        assert 0 < epoch["gradient_norm"] < float("inf")
     assert 0 <= record["test_accuracy"] <= 1
     assert record["environment"]["device"] == torch.cuda.get_device_name()
 
 
 def test_a_run_cut_off_resumes_where_its_probes_were(teacher, tmp_path, monkeypatch):
     """Its weights come out nearly the same: sums on CUDA have no fixed order."""
-    config = load_config("digits-ffa", [*TINY, "optimizer.epochs=2"])
     genuine, probes = checkpoints.Checkpoints.save, []
 
     def save(self, state):
-        genuine(self, state)
         probes.append(state["generators"]["probes"])
-        if len(probes) == 3:  # after the two epochs of the whole run
-            raise Killed
+        genuine(self, state)
 
     monkeypatch.setattr(checkpoints.Checkpoints, "save", save)
     options = {"teacher": teacher, "device": "cuda"}
-    whole = run_experiment(config, tmp_path / "whole", **options)
-    with pytest.raises(Killed):
-        run_experiment(config, tmp_path / "cut", **options)
-    resumed = run_experiment(config, tmp_path / "cut", resume=True, **options)
+    whole = train(tmp_path / "whole", **options)
+    with killed_after(1):
+        train(tmp_path / "cut", **options)
+    resumed = train(tmp_path / "cut", resume=True, **options)
     first, second, first_again, second_again = probes
     assert torch.equal(first, first_again)
     assert torch.equal(second, second_again)

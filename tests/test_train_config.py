@@ -10,7 +10,6 @@ from faqd_train import load_run, run_experiment
 from faqd_train.cli import main
 from faqd_train.config.describe import describe_config
 from faqd_train.config.files import check_config, load_config, packaged_configs
-from faqd_train.config.identity import config_hash
 from faqd_train.config.migration import migrate_settings
 from faqd_train.config.schema import Config
 from faqd_train.config.tables import setting_names
@@ -126,24 +125,6 @@ def test_a_factory_takes_the_place_of_any_packaged_network(name):
         "run.teacher.folded=true",
     ],
 )
-def test_any_setting_changes_the_hash(override):
-    config = load_config("digits-fa", [override])
-    assert config_hash(config) != config_hash(load_config("digits-fa"))
-
-
-def test_seeds_and_places_leave_the_hash_and_teacher_and_start_change_it():
-    hashes = [
-        config_hash(load_config("cifar10", ["model.init=c", f"run.seed={seed}", *places]))
-        for seed in (0, 1)
-        for places in ([], ["data.dir=/a", "data.cache=/b", "model.init=d"])
-    ]
-    assert len(set(hashes)) == 1
-    assert len(hashes[0]) == 10
-    config = load_config("cifar10")
-    options = [{}, {"teacher": "a"}, {"teacher": "b"}, {"start": "a"}]
-    assert len({config_hash(config, **own) for own in options}) == 4
-
-
 @pytest.mark.parametrize("path", sorted(RECORDS.glob("digits-*.json")), ids=lambda path: path.stem)
 def test_recorded_settings_are_those_of_today(path):
     settings = migrate_settings(json.loads(path.read_text("utf-8"))["result"]["config"])

@@ -44,6 +44,7 @@ from faqd_train.training import distributed
 from faqd_train.training.checkpoints import Checkpoints, has_checkpoint, remove_checkpoints
 from faqd_train.training.compiling import check_compiling
 from faqd_train.training.divergence import TrainingDiverged
+from faqd_train.training.graphs import check_graphs
 from faqd_train.training.loop import Training, advance
 from faqd_train.training.state import Epoch, TrainingState
 from faqd_train.training.task import Task, check_teacher
@@ -109,6 +110,7 @@ class OpenRun:
         wanted = config.run.tensorboard and distributed.is_main()
         self._draw = self._closing.enter_context(tensorboard_log(out / CURVES, wanted=wanted))
         check_teacher(setting.teacher_run, config.objective)
+        check_graphs(config.run.cuda_graph, setting.device)
         if config.run.compile:
             check_compiling(setting.device)
         self._shared = shared = load_shared(config, setting)

@@ -15,7 +15,7 @@ from faqd_train.networks.folding import InferenceCopy, inference_copy
 from faqd_train.networks.precision import running_in, widened
 from faqd_train.networks.taps import tapped
 from faqd_train.training.compiling import Context, compiled
-from faqd_train.training.graphs import GraphedFunction
+from faqd_train.training.graphs import GraphedFunction, check_graphs
 
 CALIBRATION_IMAGES = 100  # on which a copy of the teacher is measured
 
@@ -148,9 +148,11 @@ def make_teacher_pass(
 
     ``sample`` makes a batch of `CALIBRATION_IMAGES` as the network takes them, not augmented. It
     is called only for a copy, which is measured on it. ``taps`` are the modules whose maps are
-    needed, by default those of the objective.
+    needed, by default those of the objective. Refused (ValueError): `check_graphs`, and what
+    `compiled` refuses.
     """
     run, precision = config.run, config.run.teacher.precision
+    check_graphs(run.cuda_graph, _device(network))
     if not isinstance(run.teacher, FoldedTeacherConfig):
         compiling = _compiling(network, run.compile)
         return TeacherPass(network, precision, compiling, graphed=run.cuda_graph)
@@ -166,5 +168,8 @@ def make_teacher_pass(
 
 
 def _compiling(network: nn.Module, wanted: bool) -> Context:
-    device = next(network.parameters(), torch.empty(0)).device
-    return compiled(network, device) if wanted else nullcontext
+    return compiled(network, _device(network)) if wanted else nullcontext
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters(), torch.empty(0)).device

@@ -9,23 +9,21 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_runs import TINY, drawn, same_tensors, tiny_resnet, training
 
-from faqd_train import load_config, run_experiment
+from faqd_train import load_config
 from faqd_train.networks.adapters import make_adapters
-from faqd_train.networks.resnet import preact_resnet
 from faqd_train.runs.record import read_record
 from faqd_train.training import distributed
 from faqd_train.training.checkpoints import has_checkpoint
-from faqd_train.training.distill import as_given
 from faqd_train.training.loop import fit
 from faqd_train.training.seeds import make_streams
+from faqd_train.training.teacher import TeacherPass
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-TINY = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.batch_size=20", "optimizer.epochs=2"]
-LONG = [*TINY, "optimizer.epochs=20"]
 # Parts of 11 and 11, 11 and 11, 9 and 8 images; float, as activations on a threshold would jump.
 UNEVEN = [
-    "model.widths=[4, 4, 8]",
+    *TINY,
     "optimizer.batch_size=22",
     "optimizer.epochs=3",
     "quantization.weights=none",
@@ -39,7 +37,7 @@ OBJECTIVES = {
 WORKER = """
 import sys, torch
 from safetensors.torch import save_file
-from test_distributed import OBJECTIVES, curve
+from test_training_distributed import OBJECTIVES, curve
 from faqd_train.training import distributed
 if "unsynchronised" in sys.argv:
     distributed.synchronise_norms = lambda network: None
@@ -55,27 +53,18 @@ def curve(name):
     """Train in float64, where rounding is far below any fault; return losses and weights."""
     base, *overrides = OBJECTIVES[name]
     config = load_config(base, [*UNEVEN, *overrides])
-    streams = make_streams(0)
-    teacher, student = (
-        preact_resnet(config.model, in_channels=1, classes=10, generator=streams.weights)
-        for _ in range(2)
-    )
-    images = torch.randn(61, 1, 8, 8, generator=streams.weights)
-    adapters = None
+    streams, images = make_streams(0), drawn(61)
+    teacher, student = tiny_resnet(1), tiny_resnet(0)
+    parts = {}
     if taps := config.objective.taps:
-        adapters = make_adapters(student, teacher, images[:1], taps, streams.adapters).double()
-    state = fit(
-        student.double(),
-        images.double(),
-        config,
-        streams=streams,
-        prepare=as_given,
-        teacher=teacher.double(),
-        adapters=adapters,
-    )
-    return torch.tensor(
-        [epoch.loss for epoch in state.history], dtype=torch.float64
-    ), student.state_dict()
+        adapters = make_adapters(student, teacher, images[:1], taps, streams.adapters)
+        parts["adapters"] = adapters.double()
+    with TeacherPass(teacher.double()) as shared:
+        learning = training(
+            config, student.double(), images.double(), streams=streams, teacher=shared, **parts
+        )
+        losses = [epoch.loss for epoch in fit(learning).history]
+    return torch.tensor(losses, dtype=torch.float64), student.state_dict()
 
 
 def two_processes(folder, *arguments):
@@ -126,15 +115,14 @@ def test_a_batch_with_nothing_for_a_process_is_refused(images, batch_size, least
 def command(out, teacher, *options):
     return [
         *TORCHRUN,
-        *("-m", "faqd_train.cli", "distill", "digits-ffa", *LONG),
+        *("-m", "faqd_train.cli", "distill", "digits-ffa", *TINY, "optimizer.epochs=20"),
         *("--out", str(out), "--teacher", str(teacher), *options),
     ]
 
 
 @pytest.mark.slow
-def test_the_command_under_torchrun_writes_once_stops_at_sigterm_and_resumes(tmp_path):
-    teacher, whole, parts = (tmp_path / name for name in ("teacher", "whole", "parts"))
-    run_experiment(load_config("digits-teacher", TINY), teacher)
+def test_the_command_under_torchrun_writes_once_stops_at_sigterm_and_resumes(teacher, tmp_path):
+    whole, parts = (tmp_path / name for name in ("whole", "parts"))
     done = subprocess.run(
         command(whole, teacher), check=True, capture_output=True, text=True, env=environment()
     )
@@ -155,5 +143,4 @@ def test_the_command_under_torchrun_writes_once_stops_at_sigterm_and_resumes(tmp
     subprocess.run(
         command(parts, teacher, "--resume"), check=True, capture_output=True, env=environment()
     )
-    first, second = (load_file(folder / "weights.safetensors") for folder in (whole, parts))
-    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert same_tensors(whole / "weights.safetensors", parts / "weights.safetensors")

@@ -6,15 +6,17 @@ from functools import partial
 import pytest
 import torch
 from networks import compiler_needed, images, small_resnet
+from tiny_runs import drawn, tiny, tiny_resnet, train, training
 from torch._dynamo.utils import counters
 
-from faqd_train import load_config, run_experiment
+from faqd_train import load_config
 from faqd_train.networks.taps import tapped
 from faqd_train.quantization.activations import calibrate
 from faqd_train.quantization.model import quantize_model
-from faqd_train.training import distributed
+from faqd_train.training import distributed, loop
 from faqd_train.training import teacher as teacher_pass
 from faqd_train.training.compiling import check_compiling, compiled
+from faqd_train.training.loop import fit
 from faqd_train.training.teacher import TeacherPass, make_teacher_pass
 
 # Of torch, by torch, as it compiles.
@@ -97,10 +99,10 @@ def test_a_teacher_tapped_later_gives_the_maps_of_its_pass():
     network = small_resnet()
     context = compiled(network, CPU, backend="aot_eager")
     with TeacherPass(network, compiling=context) as teacher:
-        teacher(images(0), "first batch")
+        teacher("first batch", lambda: images(0), None)
         teacher.tap(["stage1"])
         network(images(1))  # somebody else's pass, which fills the tap
-        _, maps = teacher(images(2), "second batch")
+        _, (_, maps) = teacher("second batch", lambda: images(2), None)
         with tapped(network, ["stage1"]) as expected:
             network(images(2))
         torch.testing.assert_close(maps["stage1"], expected["stage1"])
@@ -133,21 +135,58 @@ def test_a_forward_of_one_s_own_is_put_back():
 
 @pytest.mark.slow
 @compiler_needed
-def test_a_compiled_run_learns_what_a_plain_one_learns(tmp_path):
-    settings = ["data.limit=60", "model.widths=[4, 4, 8]", "optimizer.epochs=1"]
-    teacher = tmp_path / "teacher"
-    run_experiment(load_config("digits-teacher", settings), teacher)
+def test_a_compiled_run_learns_what_a_plain_one_learns(teacher, tmp_path):
     plain, fast = (
-        run_experiment(
-            load_config("digits-fa", [*settings, f"run.compile={compile}"]),
-            tmp_path / compile,
-            teacher=teacher,
-        )
+        train(tmp_path / compile, "optimizer.epochs=1", f"run.compile={compile}", name="digits-fa",
+              teacher=teacher)
         for compile in ("false", "true")
-    )
+    )  # fmt: skip
     assert fast["config"]["run"]["compile"] is True
     # One step's rounding can move an activation to the next of 15 levels, in one of many pixels.
     assert fast["epochs"][0]["loss"] == pytest.approx(plain["epochs"][0]["loss"], rel=1e-3)
+
+
+class Losing(torch.autograd.Function):
+    """The identity, of which a compiler has lost the derivative."""
+
+    @staticmethod
+    def forward(_ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(_ctx, gradient):
+        return torch.zeros_like(gradient)
+
+
+@pytest.mark.parametrize("loses", [False, True])
+def test_a_compiled_network_that_loses_a_derivative_is_refused(loses, monkeypatch):
+    """Before the first step; one that loses none trains as without compiling."""
+
+    def compiling(network, device):
+        def forgets(_module, _inputs, output):
+            return Losing.apply(output) if torch.compiler.is_compiling() else output
+
+        if loses:
+            network.stage2.register_forward_hook(forgets)
+        return compiled(network, device, backend="aot_eager")
+
+    monkeypatch.setattr(loop, "compiled", compiling)
+    labels, students = torch.arange(50) % 10, {}
+    for compile in ("false", "true"):
+        config, network = tiny("digits-float", f"run.compile={compile}"), tiny_resnet().double()
+        students[compile] = network
+        learning = training(config, network, drawn(50).double(), labels=labels)
+        if compile == "true" and loses:
+            with pytest.raises(
+                ValueError, match=r"gradient of the compiled network is off by \d+% with torch"
+            ):
+                fit(learning)
+            assert learning.position == (1, 0)
+            return
+        fit(learning)
+    expected = students["false"].state_dict()
+    for name, values in students["true"].state_dict().items():
+        torch.testing.assert_close(values, expected[name], rtol=1e-9, atol=1e-12)
 
 
 def test_without_a_compiler_a_run_is_refused(monkeypatch):
@@ -174,7 +213,7 @@ def test_a_compiled_teacher_answers_as_the_plain_one(monkeypatch):
         with make_teacher_pass(network, config, lambda: pytest.fail("was measured")) as teacher:
             teacher.tap(TAPS)
             counters.clear()
-            logits, maps = teacher(images(dtype=torch.float64), "a batch")
+            _, (logits, maps) = teacher("a batch", lambda: images(dtype=torch.float64), None)
         answers[compile] = {"logits": logits, **maps}
         assert counters["stats"]["unique_graphs"] == (compile == "true")
     assert answers["true"].keys() == answers["false"].keys() == {"logits", *TAPS}

@@ -11,13 +11,15 @@ import time
 
 import joblib
 import pytest
+from tiny_runs import without_time
 
 from faqd_train import load_config
 from faqd_train.cli import main
 from faqd_train.grids import run as grid_runs
 from faqd_train.grids.expand import load_grid
-from faqd_train.grids.run import run_grid
-from faqd_train.runs.folder import claimed
+from faqd_train.grids.run import run_grid, side_by_side
+from faqd_train.runs.cache import batches_key
+from faqd_train.runs.folder import lock_folder
 from faqd_train.runs.record import read_record
 from faqd_train.runs.run import run_experiment
 from faqd_train.training.signals import Interrupted
@@ -108,7 +110,7 @@ def test_a_run_that_diverges_stops_only_those_that_need_it(tmp_path, capsys, mon
 
 def test_runs_that_another_process_trains_are_passed_over(tmp_path, capsys):
     grid = ["digits-fa,digits-qat", *TINY, "--teacher", "digits-teacher", "--out", str(tmp_path)]
-    with claimed(tmp_path / "digits-teacher-limit=50-epochs=1"):
+    with lock_folder(tmp_path / "digits-teacher-limit=50-epochs=1"):
         assert main(["grid", *grid, "--json", str(tmp_path / "j.json")]) == 0
     states = [run["state"] for run in json.loads((tmp_path / "j.json").read_text())]
     assert states == ["busy", "busy", "finished"]
@@ -251,3 +253,55 @@ def test_a_command_is_shown_as_it_is_to_be_typed(tmp_path, capsys):
     _, *words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:4] == ["faqd-train", "distill", "digits-fa", setting]
     assert words[5].startswith(out)
+
+
+def test_students_that_share_passes_are_trained_as_without(tmp_path, passes):
+    settings = ["run.seed=0,1", "run.data_seed=0", "optimizer.batch_size=5", *TINY]
+    command = ["grid", "digits-fa,digits-kd,digits-qat", *settings, "--teacher", "digits-teacher"]
+    records, counts = {}, []
+    for together in ("1", "4"):
+        shown = tmp_path / f"{together}.json"
+        where = ["--out", str(tmp_path / together), "--together", together, "--json", str(shown)]
+        del passes[:]
+        assert main([*command, *where]) == 0
+        counts.append(len(passes))
+        runs = json.loads(shown.read_text())
+        records[together] = {run["name"]: without_time(run["record"]) for run in runs}
+    assert records["1"] == records["4"]
+    assert len(records["1"]) == 7
+    # Ten steps of two seeds of two methods. Each takes its last pass itself, and looks at another.
+    assert counts == [4 * (10 + 1), 10 - 1 + 4 * 2]
+
+
+def test_groups_are_of_one_teacher_and_the_same_batches(tmp_path):
+    settings = ["bits=4w4a,1w4a", "run.seed=0,1", "run.data_seed=0", "data.shift=0,1"]
+    runs = tiny_grid(tmp_path, *settings, name="digits-fa,digits-kd,digits-qat")
+    students = [run for run in runs if run.needs or run.teacher is None]
+    groups = side_by_side(students, 3)
+    assert sorted(run.name for group in groups for run in group) == sorted(
+        run.name for run in students
+    )
+    assert max(len(group) for group in groups) == 3
+    for group in groups:
+        assert len({(run.teacher, batches_key(run.config)) for run in group}) == 1
+        assert len(group) == 1 or group[0].teacher is not None
+    assert side_by_side(students, 1) == [[run] for run in students]
+
+
+def test_a_grid_says_how_each_run_of_a_group_ended(tmp_path):
+    settings = ["optimizer.lr=0.1,1e30", "teacher.optimizer.lr=0.1"]
+    runs = tiny_grid(tmp_path, *settings, name="digits-kd")
+    run_grid(runs[:1])
+    busy = tiny_grid(tmp_path, settings[1], name="digits-fa")[1:]
+    with lock_folder(busy[0].folder):
+        outcomes = run_grid([*runs, *busy], together=3)
+    assert [outcome.state for outcome in outcomes] == ["finished", "finished", "diverged", "busy"]
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_no_student_at_once_is_refused(count, tmp_path, capsys):
+    command = ["grid", "digits-qat", "--together", count, "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    expected = f"faqd-train grid: together is {count}; an integer of at least 1 is accepted"
+    assert capsys.readouterr().err.startswith(expected)
+    assert not (tmp_path / "out").exists()
