@@ -55,6 +55,12 @@ def pairs_of(images, labels):
     )
 
 
+def test_the_digits_are_split_into_disjoint_parts():
+    parts = [load_images("digits", name) for name in ("train", "validation", "test")]
+    assert [len(images) for images in parts] == [1197, 300, 300]
+    assert len(torch.cat(parts).flatten(1).unique(dim=0)) == 1797  # all images differ
+
+
 def test_cifar10_folder_archive_and_inner_folder_give_the_written_pixels(tmp_path, rng):
     train, test = write_cifar10(tmp_path / "source", rng)
     (tmp_path / "archived").mkdir()

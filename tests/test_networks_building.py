@@ -5,8 +5,9 @@ import pytest
 import torch
 from networks import SMALL, images, small_resnet
 from safetensors.torch import load_file
+from tiny_runs import tiny, train
 
-from faqd_train import calibrate, distill, load_config, quantize_model, run_experiment
+from faqd_train import calibrate, distill, quantize_model
 from faqd_train.config.files import check_config
 from faqd_train.config.networks import FactoryConfig, ResNetConfig
 from faqd_train.config.schema import PreActResNetConfig, QuantizationConfig
@@ -24,8 +25,7 @@ RESNET18 = PreActResNetConfig(depth=18, **WIDE)
 RESNET34 = PreActResNetConfig(depth=34, blocks=(3, 4, 6, 3), **WIDE)
 DIGITS = Description(channels=1, side=8, classes=10)
 FLOAT = QuantizationConfig(weights=None, activations=None)
-TINY = ["data.limit=60", "optimizer.batch_size=20", "optimizer.epochs=1"]
-SMALL_MODEL = ["model.widths=[4, 4, 8]"]
+SHORT = ["optimizer.epochs=1"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,9 +110,7 @@ def test_factories_that_do_not_fit_are_refused_in_one_sentence(factory, options,
     assert "\n" not in str(refusal.value)
 
 
-def test_a_foreign_student_is_distilled_by_its_own_taps(tmp_path):
-    teacher, student = tmp_path / "teacher", tmp_path / "student"
-    run_experiment(load_config("digits-teacher", [*TINY, *SMALL_MODEL]), teacher)
+def test_a_foreign_student_is_distilled_by_its_own_taps(teacher, tmp_path):
     own = [
         "model.factory='networks:TwoHeads'",
         "model.options.classes=10",
@@ -120,11 +118,10 @@ def test_a_foreign_student_is_distilled_by_its_own_taps(tmp_path):
         "objective.fa.taps=['features']",
         "objective.fa.teacher_taps=['stage2']",
     ]
-    config = load_config("digits-fa", [*TINY, *own, "run.capture=2"])
-    record = run_experiment(config, student, teacher=teacher)
+    record = train(tmp_path, *SHORT, *own, "run.capture=2", name="digits-fa", teacher=teacher)
     assert set(record["weight_levels"]) == {"features.0"}
     assert set(record["activation_steps"]) == {"features.2"}
-    with np.load(student / "features_after.npz") as maps:
+    with np.load(tmp_path / "features_after.npz") as maps:
         assert set(maps) == {"student.features", "teacher.features"}
         assert maps["student.features"].shape == maps["teacher.features"].shape == (2, 4, 8, 8)
 
@@ -133,12 +130,15 @@ def test_adapters_join_taps_of_other_names_and_widths():
     teacher = preact_resnet(
         PreActResNetConfig(depth=8), in_channels=1, classes=10, generator=stream(1)
     )
+    student = small_resnet()
+    running = student.stem[1].running_mean.clone()
     adapters = make_adapters(
-        small_resnet(), teacher, images(), ["stage1", "stage3"], stream(2),
+        student, teacher, images(), ["stage1", "stage3"], stream(2),
         teacher_taps=["stage3", "stem"],
     )  # fmt: skip
     widths = [(adapter[0].in_channels, adapter[0].out_channels) for adapter in adapters]
     assert widths == [(4, 64), (8, 16)]
+    assert torch.equal(student.stem[1].running_mean, running)
 
 
 def test_a_tap_that_is_never_run_is_refused():
@@ -177,11 +177,9 @@ def test_fine_tuning_from_another_architecture_is_refused():
 
 def test_a_run_fine_tunes_from_a_run(tmp_path):
     floats, student = tmp_path / "floats", tmp_path / "student"
-    start = run_experiment(load_config("digits-float", [*TINY, *SMALL_MODEL]), floats)
-    config = load_config(
-        "digits-qat", [*TINY, *SMALL_MODEL, f"model.init={floats}", "optimizer.lr=1e-9"]
-    )
-    record = run_experiment(config, student)
+    start = train(floats, *SHORT, name="digits-float")
+    settings = [f"model.init={floats}", "optimizer.lr=1e-9"]
+    record = train(student, *SHORT, *settings, name="digits-qat")
     assert record["init"]["weights_sha256"] == start["weights_sha256"]
     before = load_file(floats / "weights.safetensors")["stem.0.weight"]
     after = load_file(student / "weights.safetensors")["stem.0.parametrizations.weight.original"]
@@ -202,9 +200,8 @@ def test_a_run_fine_tunes_from_a_run(tmp_path):
     ],
 )
 def test_every_rule_runs_from_a_configuration_and_reads_back(tmp_path, overrides):
-    config = load_config("digits-qat", [*TINY, *SMALL_MODEL, *overrides])
-    record = run_experiment(config, tmp_path / "run")
-    assert check_config(record["config"]) == config
+    record = train(tmp_path / "run", *SHORT, *overrides, name="digits-qat")
+    assert check_config(record["config"]) == tiny("digits-qat", *SHORT, *overrides)
     assert all(c["distinct"] <= c["allowed"] for c in record["weight_levels"].values())
     assert ("stem.0" in record["weight_levels"]) == (
         "quantization.weights.first=float" not in overrides
@@ -215,17 +212,14 @@ def test_blending_changes_what_is_learned(tmp_path):
     learned = []
     for beta in (0.0, 0.5):
         out = tmp_path / str(beta)
-        config = load_config(
-            "digits-qat", [*TINY, *SMALL_MODEL, f"quantization.weights.blend={beta}"]
-        )
-        run_experiment(config, out)
+        train(out, *SHORT, f"quantization.weights.blend={beta}", name="digits-qat")
         learned.append(load_file(out / "weights.safetensors"))
     name = "stem.0.parametrizations.weight.original"
     assert not torch.equal(learned[0][name], learned[1][name])
 
 
 def test_distill_quantizes_a_float_student_as_configured_and_keeps_a_quantized_one():
-    config = load_config("digits-ffa", [*TINY, "quantization.weights.bits=2"])
+    config = tiny("digits-ffa", *SHORT, "quantization.weights.bits=2")
     teacher, plain = small_resnet(1), small_resnet(2)
     own = quantize_model(small_resnet(2), 1, 8, last="float")
     for student, allowed in ((plain, 3), (own, 2)):

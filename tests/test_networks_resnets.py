@@ -3,25 +3,30 @@
 import numpy as np
 import pytest
 import torch
+from networks import SMALL
 from torch import nn
 
 from faqd_train.config.schema import OptimizerConfig, PreActResNetConfig
-from faqd_train.data import load_images, make_preparation, random_shift
 from faqd_train.networks.adapters import make_adapters
+from faqd_train.networks.cifar_resnet import cifar_resnet
 from faqd_train.networks.resnet import Block, preact_resnet
 from faqd_train.networks.taps import tapped
 from faqd_train.quantization.activations import calibrate
 from faqd_train.quantization.model import quantize_model
 from faqd_train.runs.features import capture_features, save_features
-from faqd_train.training.loop import make_optimizer
+from faqd_train.training.optimizer import make_optimizer
 
 STAGES = ("stage1", "stage2", "stage3")
-SMALL = PreActResNetConfig(depth=8, widths=(4, 4, 8), strides=(1, 1, 2))
 
 
 def network(config=SMALL, seed=0, channels=1):
     generator = torch.Generator().manual_seed(seed)
     return preact_resnet(config, in_channels=channels, classes=10, generator=generator)
+
+
+def postactivation(depth, channels, shortcut):
+    generator = torch.Generator().manual_seed(0)
+    return cifar_resnet(depth, channels=channels, shortcut=shortcut, generator=generator)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,38 @@ def test_network_equals_a_preactivation_network_written_out():
             trunk, preactivation = skipped + block.branch(activated), following
     logits = model.classifier(preactivation(trunk).mean(dim=(2, 3)))
     torch.testing.assert_close(model(images), logits, rtol=0, atol=0)
+
+
+def test_postactivation_networks_have_the_published_size():
+    """He et al. 2016a: 0.27M parameters without shortcuts' own, and with those of convolutions."""
+    sizes = {
+        shortcut: sum(p.numel() for p in postactivation(20, 3, shortcut).parameters())
+        for shortcut in ("pad", "conv")
+    }
+    assert sizes == {"pad": 269_722, "conv": 272_474}
+
+
+def test_a_padded_shortcut_is_every_second_pixel_among_channels_of_zeros():
+    block = postactivation(8, 1, "pad").layer2[0]
+    maps = torch.randn(2, 16, 5, 4, generator=torch.Generator().manual_seed(1))
+    expected = torch.zeros(2, 32, 3, 2)
+    for y in range(3):
+        for x in range(2):
+            expected[:, 8:24, y, x] = maps[:, :, 2 * y, 2 * x]
+    assert torch.equal(block.downsample(maps), expected)
+    branch = block.bn2(block.conv2(block.relu1(block.bn1(block.conv1(maps)))))
+    with torch.no_grad():
+        expected = (branch + expected).clamp(min=0)
+        branch_twice = block(maps)
+    # The norms are in training mode: the same batch gives the same statistics.
+    torch.testing.assert_close(branch_twice, expected)
+
+
+@pytest.mark.parametrize(("depth", "nearest"), [(21, 20), (5, 8), (24, 26), (2, 8)])
+def test_postactivation_networks_of_another_depth_are_refused(depth, nearest):
+    message = rf"^depth is {depth}; 6n \+ 2 is accepted: take {nearest}\.$"
+    with pytest.raises(ValueError, match=message):
+        postactivation(depth, 3, "conv")
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others():
@@ -124,19 +161,6 @@ def test_a_tap_without_pixels_is_refused():
         )
 
 
-def test_adapters_map_channels_and_are_trained():
-    student, teacher = network(), network(PreActResNetConfig(depth=8, strides=(1, 1, 2)), seed=1)
-    running = student.stem[1].running_mean.clone()
-    adapters = make_adapters(
-        student, teacher, torch.ones(1, 1, 8, 8), STAGES, torch.Generator().manual_seed(2)
-    )
-    assert [(a[0].in_channels, a[0].out_channels) for a in adapters] == [(4, 16), (4, 32), (8, 64)]
-    assert torch.equal(student.stem[1].running_mean, running)
-    optimizer = make_optimizer(student, adapters, OptimizerConfig())
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    assert trained == {id(p) for p in [*student.parameters(), *adapters.parameters()]}
-
-
 def test_activation_steps_have_their_own_rate_and_no_decay():
     student = quantize_model(network(), 4, 4)
     optimizer = make_optimizer(student, None, OptimizerConfig(lr=0.5))
@@ -153,34 +177,6 @@ def test_calibrated_norms_hold_the_statistics_of_the_images():
     torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)))
     torch.testing.assert_close(norm.running_var, maps.var(dim=(0, 2, 3)))
     assert norm.momentum == 0.1
-
-
-def test_random_shift_moves_each_image_as_a_loop_would():
-    generator = torch.Generator().manual_seed(3)
-    images = torch.randint(1, 17, (200, 2, 5, 4), generator=generator, dtype=torch.uint8)
-    shifted = random_shift(images, 1, torch.Generator().manual_seed(4))
-    seen = set()
-    for before, after in zip(images.numpy(), shifted.numpy(), strict=True):
-        padded = np.pad(before, ((0, 0), (1, 1), (1, 1)))
-        fits = [
-            (dy, dx)
-            for dy in range(3)
-            for dx in range(3)
-            if np.array_equal(padded[:, dy : dy + 5, dx : dx + 4], after)
-        ]
-        assert len(fits) == 1
-        seen.update(fits)
-    assert len(seen) == 9
-
-
-def test_splits_are_disjoint_and_normalised_by_the_training_split():
-    splits = {name: load_images("digits", name) for name in ("train", "validation", "test")}
-    assert [len(images) for images in splits.values()] == [1197, 300, 300]
-    rows = torch.cat([images.flatten(1) for images in splits.values()])
-    assert len(rows.unique(dim=0)) == 1797  # all images of the set differ
-    inputs = make_preparation(splits["train"], shift=1)(splits["train"])
-    assert abs(inputs.mean().item()) < 1e-5
-    assert inputs.std().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_feature_file_holds_pairs_that_plain_numpy_reads(tmp_path):

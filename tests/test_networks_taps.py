@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from tiny_runs import tiny
 from torch import nn
 
-from faqd_train import distill, load_config
+from faqd_train import distill
 from faqd_train.networks.taps import tapped
 
 
@@ -75,15 +76,7 @@ def test_a_network_that_begins_to_overwrite_is_refused():
 
 
 def test_networks_that_overwrite_are_distilled_as_those_that_do_not():
-    config = load_config(
-        "digits-fa",
-        [
-            'objective.fa.taps=["first"]',
-            "optimizer.epochs=2",
-            "optimizer.batch_size=20",
-            "quantization.activations=none",
-        ],
-    )
+    config = tiny("digits-fa", 'objective.fa.taps=["first"]', "quantization.activations=none")
     losses = []
     for when in ("always", "never"):
         teacher, student = Overwriting(when, width=6), Overwriting(when)
