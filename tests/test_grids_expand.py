@@ -1,5 +1,6 @@
 """Grids are expanded to runs of their own names, after those that they need."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from faqd_train.cli import main
 from faqd_train.grids.expand import load_grid, stages
 
+KEPT = "quantization.weights.keep_float"
 TINY = ["data.limit=50", "optimizer.epochs=1", "teacher.optimizer.epochs=1"]
 
 
@@ -59,64 +61,32 @@ def test_a_place_has_one_value_whose_commas_are_quoted(key, tmp_path):
     assert str(run.config.data.cache) == "/c,d"
 
 
-def shared_by_teacher(root):
-    """Two blocks of one configuration, each with a teacher of its own."""
-    lines = '[[runs]]\nconfig = "digits-fa"\nteacher = "{}"\n'
-    (root / "mine.toml").write_text(lines.format("digits-teacher") + lines.format("digits-float"))
-    return "teacher"
-
-
-def shared_by_teachers_of_one_name(root):
-    """Two teachers whose files have one name."""
-    for folder, base in (("a", "digits-teacher"), ("b", "digits-float")):
-        (root / folder).mkdir()
-        (root / folder / "big.toml").write_text(f'base = "{base}"\n')
-    (root / "mine.toml").write_text(
-        f'[[runs]]\nconfig = "digits-fa"\nteacher = "{root}/a/big.toml"\n'
-        f'[[runs]]\nconfig = "digits-kd"\nteacher = "{root}/b/big.toml"\n'
-    )
-    return "config"
-
-
-def shared_by_configs_of_one_name(root):
-    """Two configurations whose files have one name."""
-    shared_by_teachers_of_one_name(root)
-    (root / "mine.toml").write_text(
-        "".join(f'[[runs]]\nconfig = "{root}/{folder}/big.toml"\n' for folder in "ab")
-    )
-    return "config"
-
-
-def shared_by_place(root):
-    """One data set at two places."""
-    (root / "mine.toml").write_text(
-        'config = "cifar10-teacher"\n'
-        + "".join(f'[[runs]]\nsettings = ["data.dir=/{folder}"]\n' for folder in "ab")
-    )
-    return "config"
-
-
-def shared_by_signs(root):
-    """Two values that differ in signs alone that no folder's name has."""
-    (root / "mine.toml").write_text(
-        "[[runs]]\nconfig = 'digits-qat'\n"
-        'settings = [\'quantization.weights.keep_float=["a b"],["a  b"]\']\n'
-    )
-    return "config"
-
-
 @pytest.mark.parametrize(
-    "make",
+    ("what", "config", "other", "settings"),
     [
-        shared_by_teacher,
-        shared_by_teachers_of_one_name,
-        shared_by_configs_of_one_name,
-        shared_by_place,
-        shared_by_signs,
+        ("teacher", ["digits-fa"], ["digits-teacher", "digits-float"], []),
+        ("config", ["digits-fa", "digits-kd"], ["a/big.toml", "b/big.toml"], []),
+        ("config", ["a/big.toml", "b/big.toml"], [], []),
+        ("config", ["cifar10-teacher"], [], ["data.dir=/a", "data.dir=/b"]),
+        ("config", ["digits-qat"], [], [f"{KEPT}=['a b']", f"{KEPT}=['a  b']"]),
     ],
+    ids=["teachers", "teachers of one name", "configs of one name", "places", "odd signs"],
 )
-def test_different_runs_of_one_folder_are_refused(make, tmp_path):
-    what = make(tmp_path)
+def test_different_runs_of_one_folder_are_refused(what, config, other, settings, tmp_path):
+    for folder, base in (("a", "digits-teacher"), ("b", "digits-float")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "big.toml").write_text(f'base = "{base}"\n')
+    text = ""
+    for index in (0, 1):
+        text += "[[runs]]\n"
+        for key, names in (("config", config), ("teacher", other), ("settings", settings)):
+            value = names[index % len(names)] if names else None
+            if value and value.endswith(".toml"):
+                value = str(tmp_path / value)
+            text += (
+                f"{key} = {json.dumps([value] if key == 'settings' else value)}\n" if value else ""
+            )
+    (tmp_path / "mine.toml").write_text(text)
     message = rf"^two runs of the grid have the folder .*, and not the same {what} \('faqd-train "
     with pytest.raises(ValueError, match=message) as refusal:
         load_grid(str(tmp_path / "mine.toml"), out=Path("runs"))

@@ -9,6 +9,7 @@ from tiny_runs import tiny, train
 
 from faqd_train import calibrate, distill, quantize_model
 from faqd_train.config.files import check_config
+from faqd_train.config.networks import FactoryConfig, ResNetConfig
 from faqd_train.config.schema import PreActResNetConfig, QuantizationConfig
 from faqd_train.data import Description, load_images
 from faqd_train.networks.adapters import make_adapters
@@ -67,15 +68,21 @@ def test_wide_resnets_have_the_published_number_of_parameters(config, millions):
     assert count / 1e6 == pytest.approx(millions, rel=2e-3)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_foreign_networks_draw_from_a_seed_of_our_own(seed):
+@pytest.mark.parametrize(
+    "model",
+    [
+        FactoryConfig(factory="networks:TwoHeads", options={"classes": 10}),
+        ResNetConfig(depth=8),
+        ResNetConfig(depth=8, shortcut="pad"),
+    ],
+)
+def test_networks_of_constructors_draw_from_a_seed_of_our_own(model):
     before = torch.random.get_rng_state()
-    first, again, other = (
-        foreign_network("networks:TwoHeads", {"classes": 10}, DIGITS, stream(s)).state_dict()
-        for s in (seed, seed, seed + 1)
-    )
+    networks = [build(model=model, seed=seed) for seed in (0, 0, 1)]
+    first, again, other = (network.state_dict() for network in networks)
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["head.weight"], other["head.weight"])
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    assert networks[0](images()).shape == (6, 10)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

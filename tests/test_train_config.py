@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from faqd_train import load_run, run_experiment
+from faqd_train.cli import main
 from faqd_train.config.describe import describe_config
 from faqd_train.config.files import check_config, load_config, packaged_configs
-from faqd_train.config.identity import config_hash
 from faqd_train.config.migration import migrate_settings
 from faqd_train.config.schema import Config
 from faqd_train.config.tables import setting_names
@@ -124,24 +125,6 @@ def test_a_factory_takes_the_place_of_any_packaged_network(name):
         "run.teacher.folded=true",
     ],
 )
-def test_any_setting_changes_the_hash(override):
-    config = load_config("digits-fa", [override])
-    assert config_hash(config) != config_hash(load_config("digits-fa"))
-
-
-def test_seeds_and_places_leave_the_hash_and_teacher_and_start_change_it():
-    hashes = [
-        config_hash(load_config("cifar10", ["model.init=c", f"run.seed={seed}", *places]))
-        for seed in (0, 1)
-        for places in ([], ["data.dir=/a", "data.cache=/b", "model.init=d"])
-    ]
-    assert len(set(hashes)) == 1
-    assert len(hashes[0]) == 10
-    config = load_config("cifar10")
-    options = [{}, {"teacher": "a"}, {"teacher": "b"}, {"start": "a"}]
-    assert len({config_hash(config, **own) for own in options}) == 4
-
-
 @pytest.mark.parametrize("path", sorted(RECORDS.glob("digits-*.json")), ids=lambda path: path.stem)
 def test_recorded_settings_are_those_of_today(path):
     settings = migrate_settings(json.loads(path.read_text("utf-8"))["result"]["config"])
@@ -192,3 +175,31 @@ EXACT = {"bits": 4, "projection": "exact"}
 )
 def test_settings_of_earlier_versions_are_translated(section, old, new):
     assert check_config(migrate_settings({section: old})) == check_config({section: new})
+
+
+def test_a_run_folder_of_an_earlier_version_is_read(tmp_path):
+    config = load_config("digits-float", ["data.limit=50", "optimizer.epochs=1"])
+    record = run_experiment(config, tmp_path)
+    old = record["config"] | {
+        "quantization": {"weight_bits": 32, "activation_bits": 32, "projection": "exact"},
+        "objective": {"kd": 0.0, "fa": 0.0, "label": 1.0, "fa_method": "exact", "k": None},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(record | {"config": old}))
+    assert load_run(tmp_path).config == config
+    again = run_experiment(config, tmp_path, resume=True)
+    assert again["weights_sha256"] == record["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run.seed=1"], "run.seed=1 changes nothing without --show NAME: add it."),
+        (["--show", "digits-f"], "config 'digits-f' is unknown (did you mean digits-fa?)"),
+        (["--show", "digits", "run.sed=1"], "run.sed is not a setting (did you mean seed?)"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_in_one_line_with_code_2(arguments, message, capsys):
+    assert main(["configs", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -53,35 +53,23 @@ class DataConfig(Section):
     """Random horizontal flips. Default: true, but for digits."""
 
     @model_validator(mode="after")
-    def _size_belongs_to_folder(self) -> Self:
+    def _settings_agree(self) -> Self:
         for option in ("size", "classes"):
             if getattr(self, option) is not None and self.name != "folder":
                 raise ValueError(
                     f"data.{option} is {getattr(self, option)} with data.name {self.name!r}, "
                     f"which has its own; it belongs to 'folder': drop data.{option}"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _mean_and_std_belong_together(self) -> Self:
         if len(self.mean or ()) != len(self.std or ()):
             raise ValueError(
                 f"data.mean is {self.mean} and data.std {self.std}; one number per channel in both "
                 f"is accepted, or neither: give both, or drop both"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _digits_have_no_folder(self) -> Self:
         if self.name == "digits" and self.dir is not None:
             raise ValueError(
                 f"data.dir is '{self.dir}' with data.name 'digits', which is embedded and "
                 f"read from no folder: drop data.dir or name the data set that lies there"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _one_random_crop(self) -> Self:
         if self.crop_area is not None and self.shift > 0:
             raise ValueError(
                 f"data.shift is {self.shift} with data.crop_area {self.crop_area}; one random "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from faqd_train.config.files import check_config
@@ -54,23 +54,23 @@ def _model(old: Table) -> Table:
 
 
 def _quantization(old: Table) -> Table:
-    if "weights" in old:
+    if "weights" in old or "activations" in old:
         return old
+    names = ("projection", "per_channel", "blend", "first", "last", "keep_float")
     weights: Table = {
-        "projection": old.get("projection", "exact"),
+        "projection": "exact",
+        **_taken(old, names),
         "bits": old.get("weight_bits", 4),
-        **{key: old[key] for key in ("blend", "first", "last", "keep_float") if key in old},
     }
-    if weights["projection"] != "released" and "per_channel" in old:
-        weights["per_channel"] = old["per_channel"]
-    activations: Table = {
-        "rule": old.get("activation_rule", "learned"),
-        "bits": old.get("activation_bits", 4),
+    if weights["projection"] == "released":
+        weights.pop("per_channel", None)
+    activations: Table = {"bits": old.get("activation_bits", 4)}
+    activations["rule"] = old.get("activation_rule", "learned")
+    return {
+        "weights": None if weights["bits"] == FLOAT_BITS else weights,
+        "activations": None if activations["bits"] == FLOAT_BITS else activations,
+        **_taken(old, ["calibration_images"]),
     }
-    new: Table = {"weights": weights, "activations": activations}
-    for name, part in list(new.items()):
-        new[name] = None if part["bits"] == FLOAT_BITS else part
-    return new | {key: old[key] for key in ("calibration_images",) if key in old}
 
 
 def _objective(old: Table) -> Table:
@@ -80,10 +80,10 @@ def _objective(old: Table) -> Table:
     kd: Table = {"loss": old.get("kd_loss", "mse"), "weight": weights[0]}
     if kd["loss"] == "kl":
         kd["temperature"] = old.get("temperature") or 4.0
-    kept: Table = {key: old[key] for key in ("order", "taps", "teacher_taps") if key in old}
+    kept = _taken(old, ["order", "taps", "teacher_taps"])
     fa: Table = {"weight": weights[1], **kept, "probes": None}
     if old.get("fa_method") == "ffa":
-        fa["probes"] = {"k": old.get("k") or 15, "law": old.get("law") or "gaussian"}
+        fa["probes"] = {"k": 15} | _taken(old, ["k", "law", "gradient"])
     new: Table = {"kd": kd, "fa": fa, "label": {"weight": weights[2]}}
     return {name: term if term["weight"] > 0 else None for name, term in new.items()}
 
@@ -96,3 +96,7 @@ def _run(old: Table) -> Table:
     if not teacher.get("folded"):
         teacher.pop("tolerance", None)
     return old | ({"teacher": teacher} if teacher else {})
+
+
+def _taken(table: Table, keys: Iterable[str]) -> Table:
+    return {key: table[key] for key in keys if key in table}

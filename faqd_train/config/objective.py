@@ -58,7 +58,7 @@ class AffinityConfig(Section):
     """FFA: estimate FA by random probes; none: exact FA."""
 
     @model_validator(mode="after")
-    def _taps_are_pairs(self) -> Self:
+    def _settings_agree(self) -> Self:
         if len(set(self.taps)) < len(self.taps):
             raise ValueError(
                 f"objective.fa.taps is {list(self.taps)}; each of the student's maps is compared "
@@ -69,10 +69,6 @@ class AffinityConfig(Section):
                 f"objective.fa.teacher_taps names {len(self.teacher_taps)} modules and "
                 f"objective.fa.taps {len(self.taps)}; FA compares them in pairs: name equally many"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _gradient_is_unbiased(self) -> Self:
         if self.order == 1 and self.probes is not None and self.probes.gradient == "one-sided":
             raise ValueError(
                 "objective.fa.probes.gradient is 'one-sided' with objective.fa.order 1, for which "

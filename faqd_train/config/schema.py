@@ -50,16 +50,12 @@ class OptimizerConfig(Section):
     layer."""
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> Self:
+    def _settings_agree(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"optimizer.warmup_epochs is {self.warmup_epochs} with optimizer.epochs "
                 f"{self.epochs}; fewer than all are accepted: lower optimizer.warmup_epochs"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:
             raise ValueError(
                 "optimizer.nesterov is true with optimizer.momentum 0; Nesterov's step needs "

@@ -145,14 +145,16 @@ def _required(kind: type[Section]) -> set[str]:
 def _sentence(problem: ErrorDetails, model: type[BaseModel], table: Table) -> str:
     """Describe a problem that pydantic found."""
     path, section, siblings = _place(problem["loc"], model, table)
-    where, name = ".".join(path), path[-1] if path else ""
+    where, name, parent = ".".join(path), path[-1] if path else "", ".".join(path[:-1])
     given, context = problem["input"], problem.get("ctx", {})
     if problem["type"] == "value_error":
         return f"{context['error']}."
     if problem["type"] == "missing":
-        return f"{where} is missing; give it."
+        return f"{where} is missing; give it" + (
+            f", or set nothing of {parent}." if parent else "."
+        )
     if problem["type"] == "extra_forbidden":
-        known, parent = list(section.model_fields), ".".join(path[:-1])
+        known = list(section.model_fields)
         owners = [choice for choice, kind in siblings.items() if name in kind.model_fields]
         if owners:
             return f"{where} belongs to {parent} with {owners[0]}; set that, or drop {where}."
