@@ -94,7 +94,7 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="faqd-train",
         description="Train, distill and evaluate networks.",
-        epilog=f"Exit codes: 0; {BAD_INPUT} after an error, told in one line; {INTERRUPTED} when "
+        epilog=f"Exit codes: 0; {BAD_INPUT} after an error, in one line; {INTERRUPTED} when "
         f"Ctrl-C or SIGTERM came and the state is saved: --resume goes on.",
     )
     commands = parser.add_subparsers(dest="command", required=True)

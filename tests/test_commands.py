@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from faqd_train import cli
 from faqd_train.cli import main
-from faqd_train.data import load_images
+from faqd_train.data import Description, load_images
+from faqd_train.networks.building import foreign_network
+from faqd_train.networks.cifar_resnet import cifar_resnet
 
 README = Path(__file__).parents[1] / "README.md"
 DOCUMENTED = re.findall(r"^(?: {4})?(faqd-train .*)$", README.read_text("utf-8"), re.MULTILINE)
@@ -43,6 +46,11 @@ SESSION = [
     " --list jobs.txt --device cpu",
     "grid digits-fa,digits-qat run.seed=0,1 data.limit=60 optimizer.epochs=1 --teacher t --out g"
     " --jobs 1 --together 2 --json g.json --threads 1",
+    "import public.pth data.name=digits --out i --trained-on train --licence MIT --source me"
+    " --device cpu --threads 1",
+    "evaluate i",
+    "import own.pth data.name=digits model.options.classes=10 --network networks:TwoHeads --out i"
+    " --overwrite --accuracy 9.67",
     "bench --what losses --quick --repetitions 1 --memory 1 --seed 1 --device cpu --json b.json"
     " --threads 1",
 ]
@@ -71,6 +79,12 @@ def user(tmp_path, monkeypatch):
     folder.mkdir()
     for number, digit in enumerate(load_images(digits_section(), "train")[:60].numpy()):
         image.fromarray((digit[0] * 15).astype(np.uint8)).save(folder / f"{number}.png")
+    generator = torch.Generator().manual_seed(0)
+    built_in = cifar_resnet(8, channels=1, generator=generator)
+    digits = Description(channels=1, side=8, classes=10)
+    own = foreign_network("networks:TwoHeads", {"classes": 10}, digits, generator)
+    for name, network in {"public.pth": built_in, "own.pth": own}.items():
+        torch.save(network.state_dict(), tmp_path / name)
     return tmp_path
 
 

@@ -91,7 +91,7 @@ def test_a_damaged_cache_without_its_source_is_refused_and_kept(config):
     path = cache_folder(config) / "train_images.npy"
     flip(path, -1)
     shutil.rmtree(config.dir)
-    with pytest.raises(ValueError, match=r"source is no folder; give the one with cifar10"):
+    with pytest.raises(ValueError, match=r"source is not a folder; give the one with cifar10"):
         data.load_images(config, "train")
     assert path.exists()
 

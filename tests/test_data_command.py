@@ -93,7 +93,10 @@ def test_digits_are_stretched_to_white(tmp_path):
         (["prepare", "folder", "--size", "8"], r"data\.dir is not set, and folder is read from"),
         (["prepare", "cifar10", "--size", "8"], r"data\.size is 8 with data\.name 'cifar10'"),
         (["prepare", "cifar10", "--held-out", "0"], r"data\.held_out is 0; input should be"),
-        (["prepare", "fashion-mnist", "--dir", "nowhere"], r"nowhere is no folder; give the one"),
+        (
+            ["prepare", "fashion-mnist", "--dir", "nowhere"],
+            r"nowhere is not a folder; give",
+        ),
     ],
 )
 def test_bad_requests_are_refused_in_one_line_with_code_2(arguments, message, tmp_path, capsys):

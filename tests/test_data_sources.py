@@ -206,7 +206,7 @@ def write_batch_of_fewer(root):
 def test_a_batch_of_fewer_images_than_the_meta_file_tells_is_refused(tmp_path, rng):
     write_cifar10(tmp_path / "source", rng)
     write_batch_of_fewer(tmp_path / "source")
-    message = rf"has a file of {PER_BATCH - 1} images, and batches\.meta tells {PER_BATCH} a file"
+    message = rf"has a file of {PER_BATCH - 1} images, and batches\.meta says {PER_BATCH} per file"
     with pytest.raises(ValueError, match=message):
         load_images(config("cifar10", tmp_path), "train")
 
@@ -219,9 +219,9 @@ def test_a_batch_of_fewer_images_than_the_meta_file_tells_is_refused(tmp_path, r
          r"x\.png lies beside the class folders, so its class is unknown"),
         (lambda root: (root / "c").mkdir(), r"/c is empty; a class needs images"),
         (lambda root: (root / "a/b").mkdir(), r"a/b is a folder within a class"),
-        (lambda root: (root / "a/notes.txt").write_text("x"), r"notes\.txt is no intact image"),
+        (lambda root: (root / "a/notes.txt").write_text("x"), r"notes\.txt is not an intact image"),
         (lambda root: Image.new("I;16", (8, 8)).save(root / "a/deep.png"),
-         r"deep\.png has pixels of mode I;16; eight bits a channel are accepted"),
+         r"deep\.png has pixels of mode I;16; eight bits per channel are accepted"),
         (lambda root: shutil.copytree(root / "a", root / "train/a") and
          shutil.copytree(root / "a", root / "test/new"), r"test/new is a class that train has not"),
     ],

@@ -101,7 +101,7 @@ def test_a_run_that_diverges_stops_only_those_that_need_it(tmp_path, capsys, mon
     monkeypatch.setattr(grid_runs, "run_experiment", None)  # nothing is tried again
     assert main(command) == 1
     assert {r["name"]: r["state"] for r in json.loads((tmp_path / "j.json").read_text())} == states
-    assert "diverged.json tells; delete the folder, or" in capsys.readouterr().out
+    assert "diverged.json says; delete the folder, or" in capsys.readouterr().out
     assert main([*command, "--list", str(tmp_path / "jobs.txt")]) == 1
     assert (tmp_path / "jobs.txt").read_text() == ""
     assert "diverged: training diverged in epoch 1" in printed
@@ -215,7 +215,7 @@ def test_missing_data_stop_a_grid_in_one_line_with_code_2(tmp_path, capsys):
     assert main(["grid", "cifar10", *settings, "--out", str(tmp_path / "out")]) == 2
     printed = capsys.readouterr()
     assert "faqd-train grid: cifar10-teacher: " in printed.err
-    assert "gone is no folder" in printed.err
+    assert "gone is not a folder" in printed.err
     assert printed.err.count("\n") == 1
     assert printed.out == ""
 

@@ -63,7 +63,7 @@ def test_200_flipped_bytes_are_200_refusals():
     for place in rng.choice(len(content), 200, replace=False):
         altered = bytearray(content)
         altered[place] ^= rng.integers(1, 256)
-        with pytest.raises(ValueError, match="is torn, altered or no checkpoint"):
+        with pytest.raises(ValueError, match="is torn, altered or not a checkpoint"):
             unpack(bytes(altered))
 
 
@@ -94,7 +94,7 @@ def test_a_pickle_offered_as_checkpoint_is_refused_and_not_run(form, tmp_path):
         digest = hashlib.sha256(content).digest() if form == "with a right digest" else b""
         path.write_bytes(digest + content)
     with pytest.raises(
-        ValueError, match=r"last\.checkpoint is .*no checkpoint.*run anew"
+        ValueError, match=r"last\.checkpoint is .*not a checkpoint.*run anew"
     ) as refusal:
         read_newest(tmp_path)
     assert "\n" not in str(refusal.value)
@@ -122,8 +122,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_says_so(two_checkp
     path.write_bytes(path.read_bytes()[:-1])
     assert two_checkpoints.load() == {"epoch": 1}
     assert caplog.messages == [
-        f"{path} is torn, altered or no checkpoint (its SHA-256 differs); previous.checkpoint, the "
-        f"one before, is used."
+        f"{path} is torn, altered or not a checkpoint (its SHA-256 differs); previous.checkpoint, "
+        f"the one before, is used."
     ]
 
 

@@ -53,7 +53,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
     """Run a call once; return the bytes held at its peak beyond those before, its result's too.
 
-    On CUDA the allocator tells, at a second call. Elsewhere the tensors that operations return
+    On CUDA the allocator reports it, at a second call. Elsewhere the tensors that operations return
     are counted.
 
     Examples

@@ -73,13 +73,13 @@ class Plan:
 
     @property
     def budget(self) -> Budget:
-        """Repetitions within some 20 seconds a table."""
+        """Repetitions within some 20 seconds per table."""
         return Budget(min(self.repetitions, 6), 0.5) if self.quick else Budget(self.repetitions, 20)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured, on what. Parts that were not asked for are empty."""
+    """What was measured, on what. Parts that were not measured are empty."""
 
     device: str
     threads: int
@@ -115,7 +115,7 @@ def run(
         If a setting of the training step is refused, or cannot be had on this machine.
     """
     device, generator = plan.device, torch.Generator().manual_seed(plan.seed)
-    config = _step_config(plan, parts)  # first, so that a wrong setting is told at once
+    config = _step_config(plan, parts)  # first, so that a wrong setting is refused at once
     limits = measure_limits(device, **({"entries": 2**20, "side": 256} if plan.quick else {}))
     report = Report(
         _name_of(device), torch.get_num_threads(), torch.__version__, plan.seed, plan.quick, limits
@@ -162,7 +162,7 @@ def run(
 
 
 def _step_config(plan: Plan, parts: Collection[str]) -> Config | None:
-    """Return the configuration of our training step, None where no step is asked for."""
+    """Return the configuration of our training step, None where no step is measured."""
     if "step" in parts:
         settings = ["bits=4w4a", "labels=label-free", "method=fa"]
         settings += [*FAST, *(_SMALL_STEP if plan.quick else ()), *plan.settings]

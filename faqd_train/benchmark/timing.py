@@ -60,7 +60,7 @@ def interleaved(
 ) -> list[list[float]]:
     """Time calls in rounds; in each, every call runs once, in an order drawn for the round.
 
-    Two rounds come before those that count: the first warms up, the second tells how many the
+    Two rounds come before those that count: the first warms up, the second shows how many the
     budget allows. A slow spell of the machine then meets all calls, and none always follows the
     same other one, whose data would lie in the caches.
 

@@ -68,7 +68,7 @@ class StepComparison:
     teacher_depth : int
         Of its ResNet.
     batch : int
-        Images a step.
+        Images per step.
     released, ours : StepCost
         What each costs.
     differences : dict
@@ -185,7 +185,7 @@ def differences(
 
     A released FA r of order 2 is our r²/B but for the offset in its norms, some 1e-5 of the least
     norm. That is seen in float64, sample by sample. In float32 its one sum over all entries and
-    samples loses more, which is told apart.
+    samples loses more, which is given separately.
     """
     ours = objective_terms(
         logits,

@@ -64,8 +64,8 @@ def run_grid_command(options: argparse.Namespace) -> int:
 
     def keep() -> None:
         if options.json is not None:
-            told = [_plain(outcome) for outcome in outcomes.values()]
-            _write(options.json, json.dumps(told, indent=1) + "\n")
+            listed = [_plain(outcome) for outcome in outcomes.values()]
+            _write(options.json, json.dumps(listed, indent=1) + "\n")
 
     def tell(outcome: Outcome) -> None:
         outcomes[outcome.run.folder] = outcome
@@ -158,7 +158,7 @@ def _percent(shares: Sequence[float | None]) -> str:
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    """Return what ``--json`` tells of a run."""
+    """Return what ``--json`` gives for a run."""
     run, teacher = outcome.run, outcome.run.teacher
     return {
         "name": run.name,

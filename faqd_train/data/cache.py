@@ -40,7 +40,7 @@ class DamagedCacheError(Exception):
 
 @dataclass(frozen=True)
 class CacheRecord:
-    """What cache.json tells."""
+    """What cache.json holds."""
 
     schema: int
     origin: str  # folder or archive that was read

@@ -27,7 +27,7 @@ def download(url: str, sha256: str, folder: Path) -> Path:
         If it cannot be reached, or what comes is another file.
     """
     name = url.rsplit("/", 1)[-1]
-    pooch.get_logger().setLevel("WARNING")  # the bar tells the rest
+    pooch.get_logger().setLevel("WARNING")  # the bar shows the rest
     try:
         with _Bar(name) as bar:
             fetch = pooch.HTTPDownloader(progressbar=bar, timeout=30)

@@ -145,7 +145,7 @@ def load_preparation(data: DataConfig | DataName) -> Preparation:
 
 
 def load_record(config: DataConfig, progress: Progress | None = None) -> CacheRecord:
-    """Return what cache.json tells, after building the cache if it is not there.
+    """Return what cache.json holds, after building the cache if it is not there.
 
     A cache that is damaged, was made of another folder than ``data.dir``, or of files that have
     changed since, is built again, with a warning. It serves on when its files are deleted, and

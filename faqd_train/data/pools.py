@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]  # (N, C, H, W)
 Labels = NDArray[np.int64]  # (N,)
-Advance = Callable[[int], None]  # told the number of images that are done since
+Advance = Callable[[int], None]  # takes the number of images done since its last call
 
 
 @dataclass(frozen=True)

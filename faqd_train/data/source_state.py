@@ -1,4 +1,4 @@
-"""The state of a data set's files, told by names, sizes and times: no file is opened.
+"""The state of a data set's files, known by names, sizes and times: no file is opened.
 
 A cache keeps the state of its source, so that a source that has changed since is noticed.
 """
@@ -41,7 +41,7 @@ def source_state(origin: Path, files: Sequence[Path]) -> dict[str, str]:
 def has_changed(origin: Path, states: Mapping[str, str]) -> bool:
     """Tell whether what is still there is in another state than the recorded one.
 
-    What has vanished is no change: raw files may be deleted once they are in a cache.
+    What has vanished does not count as a change: raw files may be deleted once they are in a cache.
     """
     return any(_state(origin / name) not in (None, state) for name, state in states.items())
 

@@ -41,7 +41,9 @@ def directory_of(config: DataConfig) -> Path:
             f"data.dir is not set, and {config.name} is read from a folder: give it in data.dir."
         )
     if not config.dir.is_dir():
-        raise ValueError(f"{config.dir} is no folder; give the one with {config.name} in data.dir.")
+        raise ValueError(
+            f"{config.dir} is not a folder; give the one with {config.name} in data.dir."
+        )
     return config.dir.resolve()
 
 

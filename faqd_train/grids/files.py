@@ -62,7 +62,7 @@ def read_blocks(name: str) -> list[Block]:
     Raises
     ------
     ValueError
-        In one sentence: an unknown name, with the nearest; a file that is no grid.
+        In one sentence: an unknown name, with the nearest; a file that is not a grid.
     """
     if name in packaged_grids():
         with as_file(_GRIDS / f"{name}.toml") as path:

@@ -24,7 +24,7 @@ State = Literal["finished", "interrupted", "new", "diverged", "busy", "blocked"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a run has come."""
+    """How far a run is."""
 
     run: GridRun
     state: State
@@ -64,7 +64,7 @@ def run_grid(
     Returns
     -------
     list of Outcome
-        One a run, in their order.
+        One for each run, in their order.
 
     Raises
     ------
@@ -91,12 +91,12 @@ def run_grid(
             if so_far.state in ("new", "interrupted"):
                 ready.append(run)
             elif so_far.state != "finished":
-                outcomes[run.folder] = _told(so_far, on_outcome)
+                outcomes[run.folder] = _reported(so_far, on_outcome)
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
         groups = side_by_side(ready, together)
         for ended in parallel(delayed(_train)(group, device) for group in groups):
             for outcome in ended:
-                outcomes[outcome.run.folder] = _told(outcome, on_outcome)
+                outcomes[outcome.run.folder] = _reported(outcome, on_outcome)
     return [outcomes[run.folder] for run in waiting]
 
 
@@ -203,7 +203,7 @@ def _unless_hindered(so_far: Outcome, outcomes: Mapping[Path, Outcome]) -> Outco
     return so_far
 
 
-def _told(outcome: Outcome, listener: Callable[[Outcome], None] | None) -> Outcome:
+def _reported(outcome: Outcome, listener: Callable[[Outcome], None] | None) -> Outcome:
     if listener:
         listener(outcome)
     return outcome

@@ -20,7 +20,7 @@ def make_adapters(
     *,
     teacher_taps: Sequence[str] | None = None,
 ) -> nn.ModuleList:
-    """Make one adapter a tap, from the student's channels to the teacher's, of its dtype.
+    """Make one adapter per tap, from the student's channels to the teacher's, of its dtype.
 
     Parameters
     ----------

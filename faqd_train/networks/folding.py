@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import fuse_conv_bn_weights
 
-from faqd_train.networks.precision import lay_out, running_in
+from faqd_train.networks.precision import running_in, set_memory_format
 from faqd_train.networks.taps import tapped
 
 NORMS: dict[type[nn.Module], type[nn.Module]] = {
@@ -39,7 +39,7 @@ class InferenceCopy:
     precision: str  # what to run it in: see `running_in`
     folded: tuple[str, ...]  # norms that are nn.Identity now
     errors: dict[str, float]  # relative, of the logits ("") and of each tap, in that precision
-    refused: dict[str, float]  # the same in bfloat16, where that was asked for and is too coarse
+    refused: dict[str, float]  # the same in bfloat16, where that was wanted and is too coarse
 
 
 @torch.no_grad()
@@ -87,11 +87,11 @@ def inference_copy(
     expected = _answers(plain, inputs, taps, "float32")
     candidate = copy.deepcopy(plain)
     folded = fold_norms(candidate, keep=taps)
-    lay_out(candidate, torch.channels_last)
+    set_memory_format(candidate, torch.channels_last)
     errors = _errors(candidate, inputs, taps, "float32", expected)
     if not max(errors.values()) <= ROUNDING:  # a tapped container, say, ends in a convolution
         candidate, folded = plain, ()
-        lay_out(candidate, torch.channels_last)
+        set_memory_format(candidate, torch.channels_last)
         errors = _errors(candidate, inputs, taps, "float32", expected)
     if precision == "float32":
         return InferenceCopy(candidate, precision, folded, errors, {})

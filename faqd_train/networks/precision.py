@@ -39,13 +39,13 @@ def memory_format(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def lay_out(network: nn.Module, layout: torch.memory_format) -> None:
+def set_memory_format(network: nn.Module, layout: torch.memory_format) -> None:
     """Let a network's 4-d tensors lie that way."""
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.ndim == 4:
             tensor.data = tensor.data.contiguous(memory_format=layout)
 
 
-def widened(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
     """Return values in float32 or their own wider type."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -32,7 +32,7 @@ def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
     Raises
     ------
     ValueError
-        If the network has no module of a name; the nearest names are told. In a forward pass, if
+        If the network has no module of a name; the message names the nearest. In a forward pass, if
         it overwrites a map that it left alone in its first pass of that mode.
 
     Notes

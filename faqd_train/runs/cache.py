@@ -47,6 +47,6 @@ def inputs_key(config: Config) -> Hashable:
 
 
 def batches_key(config: Config) -> Hashable:
-    """Return all that decides the batches a teacher is asked for, apart from their number."""
+    """Return all that decides the batches that a teacher is given, apart from their number."""
     seed = config.run.seed if config.run.data_seed is None else config.run.data_seed
     return inputs_key(config), config.optimizer.batch_size, seed

@@ -42,7 +42,7 @@ def capture_features(
     taps : module names
         As in ``model.named_modules()``.
     adapters : nn.ModuleList, optional
-        Applied to the maps, one a tap.
+        Applied to the maps, one per tap.
 
     Returns
     -------

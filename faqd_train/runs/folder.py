@@ -72,8 +72,8 @@ def finished_run(out: Path, config: Config, *, overwrite: bool, resume: bool) ->
     """
     if overwrite and resume:
         raise ValueError(
-            "overwrite and resume are both asked for; one of them is accepted: resume goes on "
-            "with the run in the folder, overwrite deletes it."
+            "overwrite and resume are both given; one of them is accepted: resume continues the "
+            "run in the folder, overwrite deletes it."
         )
     if overwrite:
         return None
@@ -97,14 +97,14 @@ def finished_run(out: Path, config: Config, *, overwrite: bool, resume: bool) ->
         )
     if not finished:
         raise TrainingDiverged(
-            f"{record['reason'].rstrip('.')}, as {out / DIVERGED} tells; delete the folder, or "
+            f"{record['reason'].rstrip('.')}, as {out / DIVERGED} says; delete the folder, or "
             f"ask to overwrite it, to train it again."
         )
     return record
 
 
 def record_divergence(out: Path, config: Config, error: TrainingDiverged) -> None:
-    """Leave the diagnosis in the run's folder, so that the run is not tried again unasked."""
+    """Leave the diagnosis in the run's folder, so that resuming does not try it again."""
     record = {"schema": SCHEMA, "config": config.model_dump(mode="json"), "reason": str(error)}
     write_record(out / DIVERGED, record)
 

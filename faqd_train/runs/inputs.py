@@ -27,7 +27,7 @@ from faqd_train.training.teacher import CALIBRATION_IMAGES, TeacherPass, make_te
 
 @dataclass(frozen=True)
 class Setting:
-    """Where runs train, what they share, and how they are asked to stop."""
+    """Where runs train, what they share, and what stops them."""
 
     device: torch.device
     teacher_run: Path | None

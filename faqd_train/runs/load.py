@@ -26,7 +26,7 @@ _ROUNDING = 1e-9  # of the difference of two shares
 class Run:
     """A finished run, read back."""
 
-    network: nn.Module  # in evaluation mode, with the weights asked for
+    network: nn.Module  # in evaluation mode, with the weights that were chosen
     config: Config
     record: Record
 
@@ -59,13 +59,13 @@ def load_run(folder: Path, weights: Literal["last", "best"] = "last") -> Run:
         data.describe(config.data),
         make_streams(config.run.seed).weights,
     )
-    name, told = (WEIGHTS, record) if weights == "last" else (BEST, record.get("best"))
-    if told is None:
+    name, recorded = (WEIGHTS, record) if weights == "last" else (BEST, record.get("best"))
+    if recorded is None:
         raise ValueError(
             f"{folder} holds no best weights, as its images have no labels to choose by; the last "
-            f"ones are accepted: ask for those."
+            f"ones are accepted: choose those."
         )
-    load_weights(folder / name, network, told["weights_sha256"])
+    load_weights(folder / name, network, recorded["weights_sha256"])
     return Run(network.eval(), config, record)
 
 
@@ -149,6 +149,6 @@ def check_start(start: Run, config: Config) -> None:
 
 
 def identify(run: Run) -> dict[str, object]:
-    """Tell which teacher it was, by its weights rather than by a path."""
+    """Say which teacher it was, by its weights rather than by a path."""
     keys = ("weights_sha256", "validation_accuracy", "test_accuracy")
     return {"seed": run.config.run.seed} | {key: run.record[key] for key in keys}

@@ -155,7 +155,7 @@ class OpenRun:
             self._on_epoch(epoch)
 
     def _capture(self, moment: str) -> None:
-        """Save the maps of some validation images, if the configuration asks for it."""
+        """Save the maps of some validation images, if the configuration says so."""
         teacher, objective = self._shared.teacher, self._config.objective
         count = self._config.run.capture
         if teacher is None or not count or not distributed.is_main():

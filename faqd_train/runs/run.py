@@ -172,9 +172,9 @@ def _setting(
         distributed.processes(find_device(device)) as own_device,
         RunCache() as cache,
     ):
-        asked = stop if end is None else partial(_stop_at, end, stop)
+        stops = stop if end is None else partial(_stop_at, end, stop)
         taps = dict.fromkeys(tap for c in configs for tap in c.objective.teacher_tapped)
-        yield Setting(own_device, teacher_run, resume, overwrite, tuple(taps), cache, asked)
+        yield Setting(own_device, teacher_run, resume, overwrite, tuple(taps), cache, stops)
 
 
 def _stop_at(end: float, stop: Stop) -> str | None:

@@ -1,4 +1,4 @@
-"""Curves for TensorBoard, where it is asked for (``run.tensorboard``) and installed."""
+"""Curves for TensorBoard, where it is wanted (``run.tensorboard``) and installed."""
 
 from __future__ import annotations
 

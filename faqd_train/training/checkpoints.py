@@ -77,7 +77,7 @@ class Checkpoints:
     def load(self) -> Tree | None:
         """Return the state to resume from, or None to start at the beginning.
 
-        Another place than before is told in a warning.
+        If the run moves to another place, a warning says so.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class Checkpoints:
                 f"{key} is {given!r} here and {saved!r} in the checkpoint in {self.folder}; a run "
                 f"is resumed as it was started: set it back, or start another run elsewhere."
             )
-        # Checkpoints of earlier versions do not tell their place.
+        # Checkpoints of earlier versions do not hold their place.
         moved = [
             f"{key} {given} (was {saved})"
             for key, saved, given in _differences(checkpoint.get("place", self.place), self.place)
@@ -159,13 +159,13 @@ def unpack(content: bytes) -> Tree:
     """Return what was packed, or refuse content of which any byte was changed (ValueError)."""
     digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
-        raise ValueError("is torn, altered or no checkpoint (its SHA-256 differs)")
+        raise ValueError("is torn, altered or not a checkpoint (its SHA-256 differs)")
     try:
         tensors = load(body)
         text = tensors.pop(_TEXT).numpy().tobytes()
         return dict(json.loads(text, object_hook=lambda node: _insert(node, tensors)))
     except (SafetensorError, KeyError, ValueError):
-        raise ValueError("is no checkpoint of this package") from None
+        raise ValueError("is not a checkpoint of this package") from None
 
 
 def _extract(node: Any, tensors: dict[str, Tensor]) -> Any:

@@ -111,7 +111,7 @@ def on_main(value: Tensor) -> Tensor:
 def parallel(network: nn.Module, *, all_used: bool) -> nn.Module:
     """Return the network, averaging its gradients over the processes if there are several.
 
-    ``all_used`` tells that its outputs depend, differentiably, on all parameters.
+    ``all_used`` says that its outputs depend, differentiably, on all parameters.
     """
     if process_count() == 1:
         return network

@@ -32,8 +32,8 @@ class GraphedFunction:
     Parameters
     ----------
     function : callable
-        Takes tensors, works in place or returns tensors. Its shapes are static and it asks the
-        device nothing.
+        Takes tensors, works in place or returns tensors. Its shapes are static and it does not
+        wait for the device.
     generators : generators of the device
         From which the function draws; each replay draws on.
 

@@ -14,7 +14,12 @@ from faqd_train.config.schema import Config
 from faqd_train.data import fingerprint
 from faqd_train.losses.probes import generator_on
 from faqd_train.networks.adapters import WithAdapters
-from faqd_train.networks.precision import lay_out, memory_format, running_in, widened
+from faqd_train.networks.precision import (
+    at_least_float32,
+    memory_format,
+    running_in,
+    set_memory_format,
+)
 from faqd_train.networks.taps import tapped
 from faqd_train.quantization.together import AlternatingProjections
 from faqd_train.quantization.weights import blend_shadow_weights
@@ -62,7 +67,7 @@ class Training:
         self.task, self.config, self.checkpoints = task, config, checkpoints
         self._device, self._layout = device, memory_format(config.run.channels_last)
         distributed.synchronise_norms(student)
-        lay_out(student, self._layout)
+        set_memory_format(student, self._layout)
         optimizer = make_optimizer(
             student, task.adapters, config.optimizer, fused=config.run.cuda_graph
         )
@@ -220,7 +225,7 @@ class Training:
         return [inputs, *tail, logits, *(maps[other] for _, other in self._pairs)]
 
     def _update(self, *tensors: Tensor) -> None:
-        """Take one step of the optimizer: static shapes, and no question to the device."""
+        """Take one step of the optimizer: static shapes, and no wait for the device."""
         state, config = self.state, self.config
         if self._graphed:
             self._project()
@@ -247,7 +252,7 @@ class Training:
         with running_in(self.config.run.precision, self._device):
             logits, maps = network(inputs)
         terms = objective_terms(
-            widened(logits),
+            at_least_float32(logits),
             config=self.config.objective,
             teacher_logits=teacher_logits,
             map_pairs=[(maps[tap], other) for tap, other in zip(self._taps, rest, strict=True)],
@@ -313,7 +318,7 @@ def fit(
     on_epoch, on_step : callable, optional
         Called with each epoch's record, and with the training after each step.
     stop : callable, optional
-        Asked after each step; what it returns, a signal's name say, ends the training there.
+        Called after each step; what it returns, a signal's name say, ends the training there.
 
     Returns
     -------

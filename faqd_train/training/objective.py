@@ -39,7 +39,7 @@ def objective_terms(
     teacher_logits : Tensor (B, classes), optional
         For "kd".
     map_pairs : pairs of Tensors (B, C, H, W)
-        For "fa": the student's adapted map and the teacher's, one pair a tap.
+        For "fa": the student's adapted map and the teacher's, one pair per tap.
     labels : Tensor (B,), int64, optional
         For "label".
     probes : torch.Generator

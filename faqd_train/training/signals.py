@@ -12,7 +12,7 @@ Stop = Callable[[], str | None]
 
 
 class Interrupted(RuntimeError):
-    """A run was asked to stop, and saved its state before it did."""
+    """A signal or a spent time budget stopped a run; its state is saved."""
 
 
 @contextmanager

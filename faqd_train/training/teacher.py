@@ -1,4 +1,4 @@
-"""The teacher's part of a step, taken once for all the runs that ask for the same batch."""
+"""The teacher's part of a step, taken once for all the runs that use the same batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from faqd_train.config.schema import Config, FoldedTeacherConfig
 from faqd_train.networks.folding import InferenceCopy, inference_copy
-from faqd_train.networks.precision import running_in, widened
+from faqd_train.networks.precision import at_least_float32, running_in
 from faqd_train.networks.taps import tapped
 from faqd_train.training.compiling import Context, compiled
 from faqd_train.training.graphs import GraphedFunction, check_graphs
@@ -130,12 +130,12 @@ class TeacherPass:
         return self._inputs, self._answers
 
     def _answer(self, inputs: Tensor) -> Answers:
-        # Tensors of inference mode would not tell that a module overwrites them (taps).
+        # Tensors of inference mode do not record that a module overwrites them (taps).
         with torch.no_grad(), running_in(self._precision, inputs.device), self._compiling():
             logits = self._network(inputs)
         # Copies of the dictionaries: others, who capture maps, may run the network meanwhile.
         maps = {name: maps[name] for name, maps in self._maps.items()}
-        return widened(logits), maps
+        return at_least_float32(logits), maps
 
 
 def make_teacher_pass(

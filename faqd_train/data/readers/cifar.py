@@ -98,11 +98,11 @@ def _collect(layout: Layout, read: Read, files: tuple[Path, ...], where: str) ->
             _batch(read(part), layout.labels, len(names), f"{where}/{part}") for part in parts
         ]
         counts = {len(images) for images, _ in batches}
-        expected = meta.get(b"num_cases_per_batch")  # CIFAR-10 alone tells it
+        expected = meta.get(b"num_cases_per_batch")  # CIFAR-10 alone has it
         if expected is not None and counts != {expected}:
             raise ValueError(
-                f"{where} has a file of {min(counts)} images, and {layout.meta} tells {expected} "
-                f"a file; the whole official folder is accepted: get it anew."
+                f"{where} has a file of {min(counts)} images, and {layout.meta} says {expected} "
+                f"per file; the whole official folder is accepted: get it anew."
             )
         images, labels = zip(*batches, strict=True)
         return array_pool(np.concatenate(images), np.concatenate(labels))
@@ -154,7 +154,8 @@ def _unpack(layout: Layout, path: Path, names: Sequence[str]) -> dict[str, bytes
                     contents[place.name] = file.read() if file else b""
     except (tarfile.TarError, EOFError, OSError, zlib.error, KeyError):
         raise ValueError(
-            f"{path} is no intact archive; the official {layout.archive} is accepted: get it anew."
+            f"{path} is not an intact archive; the official {layout.archive} is accepted: get it "
+            f"anew."
         ) from None
     for name in names:
         if name not in contents:

@@ -73,7 +73,7 @@ def list_images(folder: Path) -> Listing:
     """List a folder's images in a fixed order, with labels if it has sub-folders."""
     if not folder.is_dir():
         raise ValueError(
-            f"{folder} is no folder; a folder of images is accepted: correct the path."
+            f"{folder} is not a folder; a folder of images is accepted: correct the path."
         )
     entries = _visible(folder)
     classes = [entry for entry in entries if entry.is_dir()]

@@ -51,15 +51,17 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     Raises
     ------
     ValueError
-        If it is no such file, has other axes, or is cut off.
+        If it is not such a file, has other axes, or is cut off.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, OSError, zlib.error):
-        raise ValueError(f"{path} is no intact gzip file; get the official file.") from None
+        raise ValueError(f"{path} is not an intact gzip file; get the official file.") from None
     start = 4 * (1 + axes)
     if len(content) < start or tuple(content[:4]) != (0, 0, _BYTES, axes):
-        raise ValueError(f"{path} is no IDX file of bytes with {axes} axes; get the official file.")
+        raise ValueError(
+            f"{path} is not an IDX file of bytes with {axes} axes; get the official file."
+        )
     shape = [int(length) for length in np.frombuffer(content[4:start], ">u4")]
     if math.prod(shape) != len(content) - start or 0 in shape:
         raise ValueError(

@@ -16,7 +16,7 @@ from faqd_train.data.pools import Advance, Images, Labels, Pool
 _AT_ONCE = 256
 # Eight bits a channel; anything else, as 16-bit grey, would be clipped by the conversion.
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-# What Pillow raises for a file that is no image or is cut off.
+# What Pillow raises for a file that is not an image or is cut off.
 _NO_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -54,8 +54,8 @@ def decode_image(path: Path, side: int, *, exact: bool) -> Images:
     Raises
     ------
     ValueError
-        If the file is no image, is cut off, has more than eight bits a channel, or is of another
-        size and ``exact`` is set.
+        If the file is not an image, is cut off, has more than eight bits per channel, or is of
+        another size and ``exact`` is set.
     """
     try:
         with Image.open(path) as image:
@@ -64,12 +64,12 @@ def decode_image(path: Path, side: int, *, exact: bool) -> Images:
             upright = ImageOps.exif_transpose(image)
     except _NO_IMAGE:
         raise ValueError(
-            f"{path} is no intact image; PNG, JPEG and what else Pillow reads is accepted: "
+            f"{path} is not an intact image; PNG, JPEG and what else Pillow reads is accepted: "
             f"replace or remove it."
         ) from None
     if mode not in _MODES:
         raise ValueError(
-            f"{path} has pixels of mode {mode}; eight bits a channel are accepted: convert it."
+            f"{path} has pixels of mode {mode}; eight bits per channel are accepted: convert it."
         )
     if exact and size != (side, side):
         raise ValueError(

@@ -45,7 +45,7 @@ def read_pickle(content: bytes, where: str) -> dict[bytes, Any]:
     Raises
     ------
     ValueError
-        If it names anything but an array, is damaged, or is no dictionary.
+        If it names anything but an array, is damaged, or is not a dictionary.
 
     Examples
     --------
@@ -63,7 +63,8 @@ def read_pickle(content: bytes, where: str) -> dict[bytes, Any]:
         raise ValueError(f"{where} {refusal}") from None
     except _DAMAGE:
         raise ValueError(
-            f"{where} is no intact pickle; a file of the official archive is accepted: get it anew."
+            f"{where} is not an intact pickle; a file of the official archive is accepted: get "
+            f"it anew."
         ) from None
     if not isinstance(loaded, dict):
         raise ValueError(
@@ -113,7 +114,7 @@ class _Array:
     value: NDArray[Any] | None = None
 
     def __init__(self, *_made: object) -> None:
-        """Ignore what NumPy's own constructor is told: the state that follows has it all."""
+        """Ignore what NumPy's own constructor is given: the state that follows has it all."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _version, shape, dtype, fortran, content = state

@@ -45,7 +45,7 @@ def read_tiny_imagenet(directory: Path) -> Collection:
 
 
 def _annotated(folder: Path, codes: list[str]) -> tuple[list[Path], Labels]:
-    """Return the validation images and labels that val_annotations.txt tells."""
+    """Return the validation images and labels that val_annotations.txt gives."""
     path = folder / "val_annotations.txt"
     numbers = {code: label for label, code in enumerate(codes)}
     files, labels = [], []
