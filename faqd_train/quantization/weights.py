@@ -13,6 +13,8 @@ from faqd_train.config.quantization import Projection
 from faqd_train.quantization.exact_step import exact_step
 from faqd_train.quantization.released import RELEASED
 
+LARGEST_SWEEP = 2**24  # breakpoints; each takes some 40 bytes
+REFINEMENTS = 20  # iterations from the step of a sample
 LLOYD_ITERATIONS = 2  # per training step; the first nearly converges
 
 
@@ -50,6 +52,21 @@ def fitted_step(rows: Tensor, bits: int) -> Tensor:
     if bits == 1:
         return rows.abs().mean(1, keepdim=True, dtype=torch.float64)
     return exact_step(rows.abs(), bits)
+
+
+@torch.no_grad()
+def starting_step(rows: Tensor, bits: int) -> Tensor:
+    """Return the step (R, 1), float64, from which the alternating projection starts.
+
+    It is the exact one. Where that would sort more than `LARGEST_SWEEP` breakpoints, it is the
+    exact one of evenly spaced order statistics of |w|, refined on all weights.
+    """
+    count = rows.numel() * _top(bits)
+    if bits == 1 or count <= LARGEST_SWEEP:
+        return fitted_step(rows, bits)
+    stride = -(-count // LARGEST_SWEEP)
+    sample = rows.abs().sort(dim=1).values[:, stride // 2 :: stride]
+    return lloyd_step(rows, bits, fitted_step(sample, bits), REFINEMENTS)
 
 
 @torch.no_grad()
@@ -156,7 +173,8 @@ class QuantizedWeight(nn.Module):
         super().__init__()
         self.bits, self.projection, self.per_channel = bits, projection, per_channel
         if projection == "alternating":
-            self.register_buffer("step", fitted_step(as_rows(weights.detach(), per_channel), bits))
+            rows = as_rows(weights.detach(), per_channel)
+            self.register_buffer("step", starting_step(rows, bits))
         self.projected: Tensor | None = None  # what the last training step computed with
         self.ready: Tensor | None = None  # the projection, where `AlternatingProjections` made it
 
