@@ -9,8 +9,8 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 
-from faqd_train import cli
 from faqd_train.cli import main
+from faqd_train.commands import train
 from faqd_train.config.schema import Config
 from faqd_train.config.tables import kinds_of
 from faqd_train.grids import run as grid_runs
@@ -182,7 +182,7 @@ def nothing_trains(monkeypatch):
     def forbidden(*_arguments, **_options):
         raise AssertionError("training was reached")
 
-    monkeypatch.setattr(cli, "run_experiment", forbidden)
+    monkeypatch.setattr(train, "run_experiment", forbidden)
     monkeypatch.setattr(grid_runs, "run_experiment", forbidden)
 
 

@@ -11,12 +11,13 @@ from typing import Any
 from rich.console import Console
 
 from faqd_train.benchmark.printing import render
-from faqd_train.benchmark.running import FAST, PARTS, Plan, run
+from faqd_train.benchmark.running import FAST, PARTS, Plan
+from faqd_train.benchmark.running import run as run_benchmark
 from faqd_train.files import write_atomically
 from faqd_train.networks.precision import find_device
 
 
-def add_bench_command(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add ``bench`` to the subparsers of a command."""
     text = "time the losses and a training step beside the released algorithms"
     bench = commands.add_parser(
@@ -39,9 +40,10 @@ def add_bench_command(commands: Any) -> None:
     bench.add_argument("--seed", type=int, default=0, help="of all draws; default: 0")
     bench.add_argument("--quick", action="store_true", help="small shapes, to see that all runs")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    bench.set_defaults(call=run)
 
 
-def run_bench_command(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Do what the options of ``faqd-train bench`` say; a bad one is refused before any timing."""
     for name, number in (("repetitions", options.repetitions), ("memory", options.memory)):
         if not 0 < number < float("inf"):
@@ -64,7 +66,7 @@ def run_bench_command(options: argparse.Namespace) -> None:
     )
     console = Console(highlight=False, markup=False)
     parts = PARTS if options.what == "all" else (options.what,)
-    report = run(plan, parts, show=lambda part: console.print(render(part)))
+    report = run_benchmark(plan, parts, show=lambda part: console.print(render(part)))
     if options.json is not None:
         content = json.dumps(asdict(report), indent=1, allow_nan=False)
         write_atomically(options.json, f"{content}\n".encode())

@@ -13,7 +13,7 @@ from faqd_train.config.files import describe, load_config, packaged_configs, pac
 from faqd_train.grids.files import packaged_grids
 
 
-def add_configs_command(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add ``configs`` to the commands of a parser."""
     text = "list the packaged configurations, parts and grids, or show one configuration"
     configs = commands.add_parser("configs", help=text, description=text)
@@ -25,9 +25,10 @@ def add_configs_command(commands: Any) -> None:
     configs.add_argument(
         "settings", nargs="*", metavar="section.key=value", help="change what is shown"
     )
+    configs.set_defaults(call=run)
 
 
-def run_configs_command(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Print one configuration, or the names of all with their opening comments."""
     if options.show is not None:
         print(describe_config(load_config(options.show, options.settings)), end="")

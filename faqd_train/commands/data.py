@@ -34,10 +34,10 @@ from faqd_train.files import fingerprint, write_atomically
 _SETTINGS = ("dir", "cache", "size", "held_out")
 
 
-def add_data_command(commands: Any) -> argparse.ArgumentParser:
-    """Add ``data`` and its three actions to the subparsers of a command; return its parser."""
+def add_parser(commands: Any) -> None:
+    """Add ``data`` and its three actions to the commands of a parser."""
     text = "prepare, inspect or draw a data set"
-    parser: argparse.ArgumentParser = commands.add_parser("data", help=text, description=text)
+    parser = commands.add_parser("data", help=text, description=text)
     actions = parser.add_subparsers(dest="action", required=True)
     for name, text in (
         ("prepare", "decode a data set into the cache"),
@@ -55,10 +55,10 @@ def add_data_command(commands: Any) -> argparse.ArgumentParser:
         if name == "sheet":
             action.add_argument("--split", choices=SPLITS, default="train")
             action.add_argument("--out", type=Path, required=True, help="the PNG to write")
-    return parser
+    parser.set_defaults(call=run)
 
 
-def run_data_command(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Do what the options of ``faqd-train data`` say."""
     given = {key: getattr(options, key) for key in _SETTINGS}
     settings = {key: value for key, value in given.items() if value is not None}

@@ -23,7 +23,7 @@ from faqd_train.networks.precision import find_device
 _COLUMNS = ("run", "seeds", "validation", "test", "state")
 
 
-def add_grid_command(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add ``grid`` to the subparsers of a command."""
     text = "train a grid of runs; again, it goes on where it was"
     grid = commands.add_parser("grid", help=text, description=text)
@@ -54,9 +54,10 @@ def add_grid_command(commands: Any) -> None:
     instead.add_argument(
         "--list", type=Path, metavar="FILE", help="write the commands there, train nothing"
     )
+    grid.set_defaults(call=run)
 
 
-def run_grid_command(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Do what the options of ``faqd-train grid`` say; return 1 if a run diverged, or else 0."""
     console = Console(markup=False, highlight=False)  # brackets in a name are no markup
     runs = load_grid(options.grid, options.settings, out=options.out, teacher=options.teacher)

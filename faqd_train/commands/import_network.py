@@ -11,7 +11,7 @@ from faqd_train.networks.precision import find_device
 from faqd_train.runs.importing import import_network
 
 
-def add_import_command(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add ``import`` to the commands of a parser."""
     text = "make a run folder of weights that were trained elsewhere, for a teacher or a start"
     command = commands.add_parser("import", help=text, description=text)
@@ -39,9 +39,10 @@ def add_import_command(commands: Any) -> None:
     command.add_argument("--licence", help="of the weights, for the record")
     command.add_argument("--source", help="where the weights come from, for the record")
     command.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
+    command.set_defaults(call=run)
 
 
-def run_import_command(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Import the network and print how good it is."""
     network = [] if options.network is None else [f'model.factory="{options.network}"']
     config = load_config("imported", [*network, *options.settings])
