@@ -99,32 +99,6 @@ def test_a_factory_takes_the_place_of_any_packaged_network(name):
     assert model.options == {"width": 4, "name": "a b"}
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "model.depth=14",
-        "model.widths=[8, 16, 16]",
-        "model.init=a",
-        "quantization.weights.bits=2",
-        "quantization.weights.projection=exact",
-        "quantization.weights.per_channel=true",
-        "quantization.weights.first=float",
-        "quantization.weights.last=quantized",
-        "quantization.activations=none",
-        "objective.kd.loss=kl",
-        "objective.fa=none",
-        "objective.fa.order=1",
-        "objective.fa.probes.k=15",
-        "objective.fa.probes={k=15, gradient='one-sided'}",
-        "optimizer.epochs=31",
-        "optimizer.lr=0.2",
-        "optimizer.batch_size=50",
-        "data.limit=60",
-        "run.data_seed=0",
-        "run.precision=bfloat16",
-        "run.teacher.folded=true",
-    ],
-)
 @pytest.mark.parametrize("path", sorted(RECORDS.glob("digits-*.json")), ids=lambda path: path.stem)
 def test_recorded_settings_are_those_of_today(path):
     settings = migrate_settings(json.loads(path.read_text("utf-8"))["result"]["config"])
