@@ -311,6 +311,7 @@ def test_a_table_shows_ratios_and_the_distance_to_the_limit():
         ),
         (["method=ffa15"], "the configuration is not of a step that can stand beside"),
         (["bits=float"], "the configuration is not of a step that can stand beside"),
+        (["run.cuda_graph=true"], "run.cuda_graph is true on cpu with 1 processes; one process on"),
         (["run.speed=1"], "run.speed"),
     ],
 )

@@ -1,74 +1,34 @@
 """Data folders with one file damaged: each refused in one line with exit code 2, nothing kept.
 
-The folders are in the official layouts, small, and hold real digits. Untouched, each is accepted.
+The folders are small and in the official layouts. Untouched, each is accepted.
 """
 
-import pickle
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
-from PIL import Image
+from tiny_data import (
+    random_images,
+    write_cifar10,
+    write_fashion_mnist,
+    write_image,
+    write_tiny_imagenet,
+)
 
 from faqd_train.cli import main
-from faqd_train.config.schema import DataConfig
-from faqd_train.data import load_images, load_labels
-
-COUNT = 20  # images of a file or folder
-DIGITS = load_images(DataConfig(), "train")[: 5 * COUNT, 0].numpy() * 15
-LABELS = load_labels(DataConfig(), "train")[: 5 * COUNT].numpy()
 
 
-def pixels(side, start=0, count=COUNT):
-    return np.kron(DIGITS[start : start + count], np.ones((1, side // 8, side // 8), np.uint8))
-
-
-def save_images(folder, images):
-    folder.mkdir(parents=True)
-    for number, image in enumerate(images):
-        Image.fromarray(np.stack([image] * 3, -1)).save(folder / f"{number}.png")
-
-
-def make_cifar10(root):
-    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
-    for position, name in enumerate(names):
-        start = position * COUNT % len(DIGITS)
-        table = np.repeat(pixels(32, start).reshape(COUNT, -1), 3, axis=1)
-        content = {b"data": table, b"labels": LABELS[start : start + COUNT].tolist()}
-        (root / name).write_bytes(pickle.dumps(content, protocol=2))
-    meta = {b"label_names": [str(digit).encode() for digit in range(10)]}
-    (root / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
-
-
-def make_fashion_mnist(root):
-    for part in ("train", "t10k"):
-        images, labels = pixels(28 // 4 * 8)[:, :28, :28], LABELS[:COUNT].astype(np.uint8)
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-            (root / f"{part}-{kind}-ubyte").write_bytes(header + array.tobytes())
-
-
-def make_tiny_imagenet(root):
-    codes = [f"n{number:08}" for number in range(200)]
-    (root / "wnids.txt").write_text("\n".join(codes))
-    (root / "words.txt").write_text("\n".join(f"{code}\tthing" for code in codes))
-    for number, code in enumerate(codes):
-        save_images(root / "train" / code / "images", pixels(64, number % 90, 1))
-    save_images(root / "val" / "images", pixels(64, 0, 4))
-    lines = [f"{number}.png\t{codes[number]}\t0\t0\t62\t62" for number in range(4)]
-    (root / "val" / "val_annotations.txt").write_text("\n".join(lines))
-
-
-def make_folder(root):
-    for digit in (0, 1):
-        save_images(root / str(digit), pixels(8, digit * COUNT))
+def write_folder(root, rng):
+    for number, image in enumerate(random_images(rng, 40, 3, 8, 8)):
+        write_image(root / str(number % 2) / f"{number}.png", image)
 
 
 MAKERS = {
-    "cifar10": make_cifar10,
-    "fashion-mnist": make_fashion_mnist,
-    "tiny-imagenet": make_tiny_imagenet,
-    "folder": make_folder,
+    "cifar10": write_cifar10,
+    "fashion-mnist": partial(write_fashion_mnist, count=20),
+    "tiny-imagenet": partial(write_tiny_imagenet, tested=range(4)),
+    "folder": write_folder,
 }
 OPTIONS = ["--held-out", "10"]
 
@@ -87,20 +47,21 @@ DAMAGES = {
 # Names of the files to damage; of many alike, one.
 FILES = {
     "cifar10": [
-        *(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta",
+        *(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)),
+        "cifar-10-batches-py/test_batch", "cifar-10-batches-py/batches.meta",
     ],
     "fashion-mnist": [
         f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in
         ("images-idx3", "labels-idx1")
     ],
     "tiny-imagenet": [
-        "wnids.txt", "val/val_annotations.txt", "train/n00000007/images/0.png",
-        "val/images/2.png",
+        "wnids.txt", "val/val_annotations.txt", "train/n893/images/n893_0.png",
+        "val/images/val_2.png",
     ],
-    "folder": ["0/3.png", "1/7.png"],
+    "folder": ["0/4.png", "1/7.png"],
 }  # fmt: skip
 ACCEPTED = {  # what remains is a folder of fewer images, or of images alone
-    ("folder", "0/3.png", "removed"),
+    ("folder", "0/4.png", "removed"),
     ("folder", "1/7.png", "removed"),
 }
 CASES = [
@@ -117,8 +78,7 @@ def originals(tmp_path_factory):
     """Make the four folders once; tests copy them."""
     root = tmp_path_factory.mktemp("originals")
     for name, make in MAKERS.items():
-        (root / name).mkdir()
-        make(root / name)
+        make(root / name, np.random.default_rng(0))
     return root
 
 
@@ -169,7 +129,8 @@ def test_an_image_that_the_annotations_leave_out_is_named(originals, tmp_path, c
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
     assert prepare("tiny-imagenet", folder, tmp_path / "cache") == 2
     assert (
-        "val_annotations.txt lists 3 images, not 3.png, which is there" in capsys.readouterr().err
+        "val_annotations.txt lists 3 images, not val_0.png, which is there"
+        in capsys.readouterr().err
     )
 
 

@@ -1,6 +1,5 @@
 """Every layout: what is loaded are the pixels and labels that were written, split once."""
 
-import gzip
 import http.server
 import pickle
 import shutil
@@ -18,7 +17,9 @@ from tiny_data import (
     random_images,
     write_cifar10,
     write_cifar100,
+    write_fashion_mnist,
     write_image,
+    write_tiny_imagenet,
 )
 
 from faqd_train.config.schema import DataConfig
@@ -92,17 +93,7 @@ def test_cifar100_as_png_numbers_classes_alphabetically(tmp_path, rng):
 
 
 def test_tiny_imagenet_counts_labels_as_wnids_does_and_takes_val_as_test(tmp_path, rng):
-    root = tmp_path / "source" / "tiny-imagenet-200"
-    images, codes = random_images(rng, 202, 3, 64, 64), [f"n{900 - i:03}" for i in range(200)]
-    for number, code in enumerate(codes):
-        write_image(root / "train" / code / "images" / f"{code}_0.png", images[number])
-    for number in (200, 201):
-        write_image(root / "val" / "images" / f"val_{number}.png", images[number])
-    (root / "wnids.txt").write_text("\n".join(codes) + "\n")
-    (root / "words.txt").write_text("n900\tcat, puss\nn899\tdog\n")
-    (root / "val" / "val_annotations.txt").write_text(
-        "val_201.png\tn895\t0\t0\t9\t9\nval_200.png\tn900\t0\t0\t9\t9\n"
-    )
+    images = write_tiny_imagenet(tmp_path / "source" / "tiny-imagenet-200", rng, tested=[0, 5])
     data = config("tiny-imagenet", tmp_path)
     assert as_pairs(data, "train", "validation") == pairs_of(images[:200], range(200))
     assert as_pairs(data, "test") == pairs_of(images[200:], [0, 5])
@@ -111,16 +102,7 @@ def test_tiny_imagenet_counts_labels_as_wnids_does_and_takes_val_as_test(tmp_pat
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_fashion_mnist_reads_plain_and_compressed_files(packed, tmp_path, rng):
-    (tmp_path / "source").mkdir()
-    written = {}
-    for part in ("train", "t10k"):
-        images, labels = random_images(rng, 30, 28, 28), rng.integers(0, 10, 30).astype(np.uint8)
-        written[part] = images[:, None], labels
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-            content = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-            content += array.tobytes()
-            path = tmp_path / "source" / f"{part}-{kind}-ubyte{'.gz' if packed else ''}"
-            path.write_bytes(gzip.compress(content) if packed else content)
+    written = write_fashion_mnist(tmp_path / "source", rng, 30, packed=packed)
     data = config("fashion-mnist", tmp_path)
     assert as_pairs(data, "train", "validation") == pairs_of(*written["train"])
     assert as_pairs(data, "test") == pairs_of(*written["t10k"])

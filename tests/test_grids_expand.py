@@ -177,8 +177,3 @@ def test_a_bad_grid_file_is_refused_in_one_line_with_code_2(tmp_path, capsys, te
     assert main(["grid", str(path), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_an_unknown_grid_names_the_nearest():
-    with pytest.raises(ValueError, match=r"grid 'cifar1' is unknown \(did you mean cifar10"):
-        load_grid("cifar1", out=Path())

@@ -194,20 +194,3 @@ def test_parts_of_float_weights_drop_the_rules_of_quantized_ones(bits):
         assert (quantization.weight_bits, quantization.blend) == (32, 0.0)
     else:
         assert (quantization.weights.per_channel, quantization.blend) == (True, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('base = "mine.toml"', r"mine\.toml builds on itself \(.*mine\.toml → .*mine\.toml\)"),
-        ("base = 3", r"base in .*mine\.toml is 3; the name of a configuration or a list"),
-        ('base = ["digits", 1]', r"base in .*mine\.toml is \['digits', 1\]"),
-        ('base = "bits/5w"', r"config 'bits/5w' is unknown \(did you mean bits/\dw\?\)"),
-        ('base = "bits/../digits"', r"config 'bits/\.\./digits' is unknown"),
-    ],
-)
-def test_a_base_that_cannot_be_read_is_refused(tmp_path, text, message):
-    path = tmp_path / "mine.toml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        load_config(path)

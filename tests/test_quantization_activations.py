@@ -46,7 +46,7 @@ def test_activations_and_surrogate_derivatives_equal_the_reference(rng, bits, st
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_the_derivative_vanishes_exactly_where_the_forward_pass_clips(dtype, bits):
-    """At a step that is no power of two, x/α and the last level are rounded."""
+    """At a step that is not a power of two, x/α and the last level are rounded."""
     generator = torch.Generator().manual_seed(bits)
     top, step = 2**bits - 1, torch.tensor(0.1, dtype=dtype)
     near = top * step * (1 + 4 * torch.finfo(dtype).eps * torch.linspace(-1, 1, 41).to(dtype))

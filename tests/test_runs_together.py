@@ -91,12 +91,6 @@ def test_students_of_any_bits_method_and_seed_end_as_alone_on_one_pass_per_batch
     assert 0 < min(seconds) < sum(seconds) < elapsed
 
 
-def test_alone_each_takes_its_own_passes(teacher, tmp_path, passes):
-    for name in ("fa", "kd"):
-        run_experiment(CONFIGS[name], tmp_path / name, teacher=teacher)
-    assert len(passes) == 2 * PASSES
-
-
 @pytest.mark.parametrize(
     "settings",
     [

@@ -1,5 +1,6 @@
 """Small data sets in the official layouts, of random pixels; their truth is returned."""
 
+import gzip
 import pickle
 
 import numpy as np
@@ -55,6 +56,40 @@ def write_image(path, image):
     """Write (3, H, W) losslessly."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image.transpose(1, 2, 0)).save(path)
+
+
+def write_fashion_mnist(root, rng, count, *, packed=False):
+    """Write the four files; return images (N, 28, 28) and labels by "train" and "t10k"."""
+    root.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for part in ("train", "t10k"):
+        images, labels = random_images(rng, count, 28, 28), rng.integers(0, 10, count)
+        written[part] = images[:, None], labels
+        arrays = {"images-idx3": images, "labels-idx1": labels.astype(np.uint8)}
+        for kind, array in arrays.items():
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            content = header + array.tobytes()
+            path = root / f"{part}-{kind}-ubyte{'.gz' if packed else ''}"
+            path.write_bytes(gzip.compress(content) if packed else content)
+    return written
+
+
+def write_tiny_imagenet(root, rng, tested):
+    """Write an image of each class; images of the places in ``tested`` are for validation.
+
+    Return images (200 + len(tested), 3, 64, 64), the first of which are those of training.
+    """
+    codes = [f"n{900 - i:03}" for i in range(200)]
+    images = random_images(rng, 200 + len(tested), 3, 64, 64)
+    for image, code in zip(images, codes, strict=False):
+        write_image(root / "train" / code / "images" / f"{code}_0.png", image)
+    for number, image in enumerate(images[200:]):
+        write_image(root / "val" / "images" / f"val_{number}.png", image)
+    (root / "wnids.txt").write_text("\n".join(codes) + "\n")
+    (root / "words.txt").write_text("n900\tcat, puss\nn899\tdog\n")
+    lines = [f"val_{i}.png\t{codes[place]}\t0\t0\t9\t9\n" for i, place in enumerate(tested)]
+    (root / "val" / "val_annotations.txt").write_text("".join(reversed(lines)))
+    return images
 
 
 def small_cifar10(root):

@@ -29,6 +29,7 @@ from faqd_train.benchmark.training_step import (
 from faqd_train.config.files import load_config
 from faqd_train.config.schema import Config
 from faqd_train.training.compiling import check_compiling
+from faqd_train.training.graphs import check_graphs
 
 PARTS = ("losses", "sweep", "memory", "step")
 # Of our step, beside the defaults of a run: what makes it fast.
@@ -168,6 +169,7 @@ def _step_config(plan: Plan, parts: Collection[str]) -> Config | None:
         settings += [*FAST, *(_SMALL_STEP if plan.quick else ()), *plan.settings]
         config = load_config("cifar10", settings)
         check_comparable(config)
+        check_graphs(config.run.cuda_graph, plan.device)
         if config.run.compile:
             check_compiling(plan.device)
         return config

@@ -120,7 +120,7 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
 def _write_list(options: argparse.Namespace, outcomes: Sequence[Outcome], console: Console) -> None:
     commands, sizes = command_list(outcomes, device=options.device)
     _write(options.list, "".join(f"{command}\n" for command in commands))
-    console.print(f"{len(commands)} commands are in {options.list}, one a line.", soft_wrap=True)
+    console.print(f"{len(commands)} commands are in {options.list}, one per line.", soft_wrap=True)
     first = 1
     for size in sizes:
         after = f", once lines 1-{first - 1} are done" if first > 1 else ""
@@ -134,7 +134,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _line(outcome: Outcome) -> str:
-    """Tell in one line how a run ended."""
+    """Say in one line how a run ended."""
     if outcome.record is None:
         return f"{outcome.run.name}: {outcome.state}: {outcome.reason}"
     record = outcome.record

@@ -16,7 +16,7 @@ _NARROWEST = 3 / 4  # width : height of a random resized crop, to its inverse
 
 
 def random_shift(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Translate each image (B, C, H, W) by −most … most pixels a side, padded by zeros.
+    """Translate each image (B, C, H, W) by −most … most pixels per axis, padded by zeros.
 
     This is a random crop of the image with a margin of ``most`` zeros.
     """

@@ -1,4 +1,4 @@
-"""A prepared data set on disk: one file a split for images, one for labels, and cache.json.
+"""A prepared data set on disk: one file per split for images, one for labels, and cache.json.
 
 Everything is written beside its place and moved in whole, so a folder that exists is complete.
 Each file's SHA-256 is in cache.json, and each file is checked against it when it is opened.

@@ -104,7 +104,7 @@ def load_labels(data: DataConfig | DataName, split: Split) -> Tensor:
 
 
 def has_labels(data: DataConfig | DataName, split: Split) -> bool:
-    """Tell whether a split has labels, without opening them."""
+    """Return whether a split has labels, without opening them."""
     config = _as_config(data)
     return config.name == "digits" or file_name(split, "labels") in load_record(config).shapes
 

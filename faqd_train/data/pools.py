@@ -52,12 +52,12 @@ def array_pool(images: Images, labels: NDArray[np.integer] | None) -> Pool:
 
 
 def checked_labels(values: object, count: int, classes: int, where: str) -> Labels:
-    """Return labels as integers 0 … classes − 1, one an image, or refuse them (ValueError)."""
+    """Return labels as integers 0 … classes − 1, one per image, or refuse them (ValueError)."""
     labels = np.asarray(values)
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"{where} holds {labels.size} labels of type {labels.dtype} for {count} images; one "
-            f"integer an image is accepted: get the official file."
+            f"integer per image is accepted: get the official file."
         )
     if count and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(

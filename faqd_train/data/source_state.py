@@ -39,7 +39,7 @@ def source_state(origin: Path, files: Sequence[Path]) -> dict[str, str]:
 
 
 def has_changed(origin: Path, states: Mapping[str, str]) -> bool:
-    """Tell whether what is still there is in another state than the recorded one.
+    """Return whether what is still there is in another state than the recorded one.
 
     What has vanished does not count as a change: raw files may be deleted once they are in a cache.
     """
@@ -58,7 +58,7 @@ def _state(path: Path) -> str | None:
 
 
 def _entries(folder: Path) -> Iterator[str]:
-    """Tell a folder's visible sub-folders by name, its images also by size and time."""
+    """Yield a folder's visible sub-folders by name, its images also with size and time."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):

@@ -13,7 +13,7 @@ from faqd_train.training.state import Epoch
 
 @contextmanager
 def tensorboard_log(folder: Path, *, wanted: bool) -> Iterator[Callable[[Epoch], None]]:
-    """Give a function that draws an epoch's numbers, or does nothing if that is not wanted.
+    """Yield a function that draws the numbers of an epoch, or does nothing if it is not wanted.
 
     Raises
     ------

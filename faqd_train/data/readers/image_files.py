@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from faqd_train.data.pools import Advance, Images, Labels, Pool
 
 _AT_ONCE = 256
-# Eight bits a channel; anything else, as 16-bit grey, would be clipped by the conversion.
+# Eight bits per channel; anything else, as 16-bit grey, would be clipped by the conversion.
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 # What Pillow raises for a file that is not an image or is cut off.
 _NO_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
