@@ -12,6 +12,7 @@ import torch
 
 from faqd_train import cli
 from faqd_train.cli import main
+from faqd_train.config.files import load_config
 from faqd_train.data import Description, load_images
 from faqd_train.networks.building import foreign_network
 from faqd_train.networks.cifar_resnet import cifar_resnet
@@ -89,7 +90,7 @@ def user(tmp_path, monkeypatch):
 
 
 def digits_section():
-    return cli.load_config("digits").data
+    return load_config("digits").data
 
 
 def test_a_session_with_every_command_and_option_runs(user, capsys):
