@@ -84,7 +84,8 @@ def user(tmp_path, monkeypatch):
     built_in = cifar_resnet(8, channels=1, generator=generator)
     digits = Description(channels=1, side=8, classes=10)
     own = foreign_network("networks:TwoHeads", {"classes": 10}, digits, generator)
-    for name, network in {"public.pth": built_in, "own.pth": own}.items():
+    public = {"public.pth": built_in, "resnet56.pth": built_in}  # the latter in the README
+    for name, network in {**public, "own.pth": own}.items():
         torch.save(network.state_dict(), tmp_path / name)
     return tmp_path
 
@@ -127,10 +128,10 @@ def on_digits(line):
     words = shlex.split(os.path.expandvars(line), comments=True)[1:]
     kept, skip = [], False
     for word in words:
-        if skip or word in ("--device", "--dir"):
+        if skip or word in ("--device", "--dir", "--accuracy"):
             skip = not skip
-        elif not word.startswith("data.dir="):
-            kept.append(re.sub(r"^cifar10(-paper)?(?=$|-)", "digits", word))
+        elif not word.startswith(("data.dir=", "data.mean=", "data.std=")):  # of other images
+            kept.append(re.sub(r"^(data\.name=)?cifar10(-paper)?(?=$|-)", r"\1digits", word))
     if kept[0] == "grid":
         kept[2:2] = ["run.seed=0", *TINY, "teacher.optimizer.epochs=1"]
     elif kept[0] in ("teacher", "distill"):
