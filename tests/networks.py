@@ -15,9 +15,10 @@ compiler_needed = pytest.mark.skipif(
 SMALL = PreActResNetConfig(depth=8, widths=(4, 4, 8), strides=(1, 1, 2))
 
 
-def small_resnet(seed=0, config=SMALL, dtype=torch.float32):
+def small_resnet(seed=0, config=SMALL, dtype=torch.float32, channels=1):
+    """Return by default the float network of the tiny runs."""
     generator = torch.Generator().manual_seed(seed)
-    network = preact_resnet(config, in_channels=1, classes=10, side=8, generator=generator)
+    network = preact_resnet(config, in_channels=channels, classes=10, side=8, generator=generator)
     return network.to(dtype)
 
 

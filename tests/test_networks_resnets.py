@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from networks import SMALL
+from networks import SMALL, small_resnet
 from torch import nn
 
 from faqd_train.config.schema import OptimizerConfig, PreActResNetConfig
 from faqd_train.networks.adapters import make_adapters
 from faqd_train.networks.cifar_resnet import cifar_resnet
-from faqd_train.networks.resnet import preact_resnet
 from faqd_train.networks.taps import tapped
 from faqd_train.quantization.activations import calibrate
 from faqd_train.quantization.model import quantize_model
@@ -17,11 +16,6 @@ from faqd_train.runs.features import capture_features, save_features
 from faqd_train.training.optimizer import make_optimizer
 
 STAGES = ("stage1", "stage2", "stage3")
-
-
-def network(config=SMALL, seed=0, channels=1):
-    generator = torch.Generator().manual_seed(seed)
-    return preact_resnet(config, in_channels=channels, classes=10, generator=generator)
 
 
 def postactivation(depth, channels, shortcut):
@@ -40,7 +34,7 @@ def postactivation(depth, channels, shortcut):
     ],
 )
 def test_cifar_networks_have_the_published_size_and_depth(config, millions):
-    model = network(config, channels=3)
+    model = small_resnet(config=config, channels=3)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert parameters / 1e6 == pytest.approx(millions, rel=0.03)
     on_the_way = [
@@ -52,7 +46,7 @@ def test_cifar_networks_have_the_published_size_and_depth(config, millions):
 
 def test_network_equals_a_preactivation_network_written_out():
     """Blocks of norm, ReLU, conv, norm, ReLU, conv, after He et al. 2016b, fig. 1b."""
-    model = network(PreActResNetConfig(depth=14, widths=(4, 4, 8), strides=(1, 1, 2))).eval()
+    model = small_resnet(config=SMALL.model_copy(update={"depth": 14})).eval()
     images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     trunk, preactivation = model.stem[0](images), model.stem[1:]
     for name in STAGES:
@@ -99,21 +93,20 @@ def test_postactivation_networks_of_another_depth_are_refused(depth, nearest):
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others():
-    first, again, other = (network(seed=seed).stem[0].weight for seed in (0, 0, 1))
+    first, again, other = (small_resnet(seed=seed).stem[0].weight for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_initial_weights_have_the_variance_of_he():
-    weights = (
-        network(PreActResNetConfig(depth=8, widths=(64, 64, 64))).stage2.blocks[0].branch[0].weight
-    )
+    network = small_resnet(config=PreActResNetConfig(depth=8, widths=(64, 64, 64)))
+    weights = network.stage2.blocks[0].branch[0].weight
     # 36,864 draws: the relative standard error of the variance is √(2/n) = 0.7 %.
     assert weights.var().item() == pytest.approx(2 / (9 * 64), rel=0.04)
 
 
 def test_taps_are_what_the_next_convolution_reads():
-    model = network().eval()
+    model = small_resnet().eval()
     inputs = {}
     model.stage2.blocks[0].branch[0].register_forward_pre_hook(
         lambda _module, given: inputs.update(stage1=given[0])
@@ -126,7 +119,7 @@ def test_taps_are_what_the_next_convolution_reads():
 
 
 def test_hooks_are_gone_afterwards_even_after_an_error():
-    model = network()
+    model = small_resnet()
     with pytest.raises(RuntimeError, match="channels"), tapped(model, STAGES):
         model(torch.zeros(1, 2, 8, 8))
     assert not any(module._forward_hooks for module in model.modules())
@@ -136,20 +129,19 @@ def test_hooks_are_gone_afterwards_even_after_an_error():
 def test_unknown_taps_name_the_nearest(name):
     with (
         pytest.raises(ValueError, match=rf"module '{name}' is not in the network; .*stage"),
-        tapped(network(), [name]),
+        tapped(small_resnet(), [name]),
     ):
         pass
 
 
 def test_a_tap_without_pixels_is_refused():
+    network, inputs = small_resnet(), torch.zeros(1, 1, 8, 8)
     with pytest.raises(ValueError, match=r"tap 'classifier' gives shape \(1, 10\); feature maps"):
-        make_adapters(
-            network(), network(), torch.zeros(1, 1, 8, 8), ["classifier"], torch.Generator()
-        )
+        make_adapters(network, network, inputs, ["classifier"], torch.Generator())
 
 
 def test_activation_steps_have_their_own_rate_and_no_decay():
-    student = quantize_model(network(), 4, 4)
+    student = quantize_model(small_resnet(), 4, 4)
     optimizer = make_optimizer(student, None, OptimizerConfig(lr=0.5))
     _, steps = optimizer.param_groups
     assert (len(steps["params"]), steps["lr"], steps["weight_decay"]) == (7, 0.005, 0)
@@ -157,7 +149,7 @@ def test_activation_steps_have_their_own_rate_and_no_decay():
 
 
 def test_calibrated_norms_hold_the_statistics_of_the_images():
-    student = quantize_model(network(), 4, 4)
+    student = quantize_model(small_resnet(), 4, 4)
     images = 3 + 2 * torch.randn(50, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     calibrate(student, images)
     maps, norm = student.stem[0](images), student.stem[1]
@@ -167,7 +159,7 @@ def test_calibrated_norms_hold_the_statistics_of_the_images():
 
 
 def test_feature_file_holds_pairs_that_plain_numpy_reads(tmp_path):
-    student, teacher = network(), network(seed=1)
+    student, teacher = small_resnet(), small_resnet(seed=1)
     images = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     adapters = make_adapters(student, teacher, images, STAGES, torch.Generator().manual_seed(2))
     adapted = capture_features(student, images, STAGES, adapters=adapters)

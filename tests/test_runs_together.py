@@ -7,15 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from networks import images, small_resnet
 from tiny_runs import (
     TINY,
     after_steps,
     assert_same_run,
-    drawn,
     killed_after,
     terminate,
     tiny,
-    tiny_resnet,
     training,
 )
 
@@ -157,19 +156,19 @@ def test_two_data_orders_taken_for_one_would_be_noticed(teacher, alone, tmp_path
         assert_as_alone(tmp_path, tmp_path / "reference", ["other"])
 
 
-def losses_of(augmentations, images):
-    """Train students on one order of the images and these augmentations, a step of each in turn."""
+def losses_of(*augmentations):
+    """Train students on one order of images and these augmentations, a step of each in turn."""
     config = tiny("digits-kd", "objective.label=none")
 
     def noisy(batch, generator):
         return batch if generator is None else batch + torch.randn(1, generator=generator)
 
-    with TeacherPass(tiny_resnet(4)) as shared:
+    with TeacherPass(small_resnet(4)) as shared:
         students = [
             training(
                 config,
-                tiny_resnet(3),
-                images,
+                small_resnet(3),
+                images(count=60),
                 prepare=noisy,
                 streams=replace(make_streams(0), augment=make_streams(seed).augment),
                 teacher=shared,
@@ -183,10 +182,10 @@ def losses_of(augmentations, images):
 
 
 def test_one_order_of_the_images_is_not_taken_for_one_augmentation():
-    right = [*losses_of([0], drawn(60)), *losses_of([1], drawn(60))]
-    assert losses_of([0, 1], drawn(60)) == right
+    right = [*losses_of(0), *losses_of(1)]
+    assert losses_of(0, 1) == right
     with wrongly_shared():
-        planted = losses_of([0, 1], drawn(60))
+        planted = losses_of(0, 1)
     assert planted[0] == right[0]
     assert planted[1] != right[1]  # the check can fail
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from networks import compiler_needed, images, small_resnet
-from tiny_runs import drawn, tiny, tiny_resnet, train, training
+from tiny_runs import tiny, train, training
 from torch._dynamo.utils import counters
 
 from faqd_train import load_config
@@ -173,9 +173,9 @@ def test_a_compiled_network_that_loses_a_derivative_is_refused(loses, monkeypatc
     monkeypatch.setattr(loop, "compiled", compiling)
     labels, students = torch.arange(50) % 10, {}
     for compile in ("false", "true"):
-        config, network = tiny("digits-float", f"run.compile={compile}"), tiny_resnet().double()
+        config, network = tiny("digits-float", f"run.compile={compile}"), small_resnet().double()
         students[compile] = network
-        learning = training(config, network, drawn(50).double(), labels=labels)
+        learning = training(config, network, images(count=50).double(), labels=labels)
         if compile == "true" and loses:
             with pytest.raises(
                 ValueError, match=r"gradient of the compiled network is off by \d+% with torch"

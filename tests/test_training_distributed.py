@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from networks import images, small_resnet
 from safetensors.torch import load_file
-from tiny_runs import TINY, drawn, same_tensors, tiny_resnet, training
+from tiny_runs import TINY, same_tensors, training
 
 from faqd_train import load_config
 from faqd_train.networks.adapters import make_adapters
@@ -53,15 +54,15 @@ def curve(name):
     """Train in float64, where rounding is far below any fault; return losses and weights."""
     base, *overrides = OBJECTIVES[name]
     config = load_config(base, [*UNEVEN, *overrides])
-    streams, images = make_streams(0), drawn(61)
-    teacher, student = tiny_resnet(1), tiny_resnet(0)
+    streams, inputs = make_streams(0), images(count=61)
+    teacher, student = small_resnet(1), small_resnet(0)
     parts = {}
     if taps := config.objective.taps:
-        adapters = make_adapters(student, teacher, images[:1], taps, streams.adapters)
+        adapters = make_adapters(student, teacher, inputs[:1], taps, streams.adapters)
         parts["adapters"] = adapters.double()
     with TeacherPass(teacher.double()) as shared:
         learning = training(
-            config, student.double(), images.double(), streams=streams, teacher=shared, **parts
+            config, student.double(), inputs.double(), streams=streams, teacher=shared, **parts
         )
         losses = [epoch.loss for epoch in fit(learning).history]
     return torch.tensor(losses, dtype=torch.float64), student.state_dict()

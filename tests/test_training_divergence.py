@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from tiny_runs import drawn, tiny, tiny_resnet, train, training
+from networks import images, small_resnet
+from tiny_runs import tiny, train, training
 from torch import nn
 
 from faqd_train import distill
@@ -54,9 +55,9 @@ class Fragile(nn.Module):
 )
 def test_the_first_thing_that_goes_wrong_is_named(wrong, name, diagnosis):
     taps = ["objective.fa.taps=['network.stage1']"] if name == "digits-fa" else []
-    teacher, student = Fragile(tiny_resnet(0), None), Fragile(tiny_resnet(1), wrong)
+    teacher, student = Fragile(small_resnet(0), None), Fragile(small_resnet(1), wrong)
     with pytest.raises(TrainingDiverged, match=f"diverged in epoch 1: {diagnosis} lower"):
-        distill(teacher, student, drawn(120), tiny(name, *taps))
+        distill(teacher, student, images(count=120), tiny(name, *taps))
 
 
 def watch(guard, kd, loss=1.0):
@@ -101,9 +102,9 @@ def test_a_last_step_that_explodes_is_no_finished_run(epochs, tmp_path):
 
 def test_last_weights_that_are_not_finite_are_named():
     """An unused buffer enters no loss, so that only a look at the weights finds it."""
-    network = tiny_resnet()
+    network = small_resnet()
     network.register_buffer("unused", torch.tensor([0.0, math.inf]))
     labels = torch.zeros(40, dtype=torch.int64)
-    learning = training(tiny("digits-float"), network, drawn(40), labels=labels)
+    learning = training(tiny("digits-float"), network, images(count=40), labels=labels)
     with pytest.raises(TrainingDiverged, match=r"student\.unused is not finite at step 3; lower"):
         fit(learning)

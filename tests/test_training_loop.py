@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from tiny_runs import drawn, tiny, tiny_resnet, training
+from networks import images, small_resnet
+from tiny_runs import tiny, training
 
 from faqd_train import distill, fa_loss
 from faqd_train.config.objective import KlConfig
@@ -17,7 +18,9 @@ LABELS = torch.arange(50) % 10
 
 
 def learning(*settings, seed=0):
-    return training(tiny("digits-float", *settings), tiny_resnet(seed), drawn(50), labels=LABELS)
+    return training(
+        tiny("digits-float", *settings), small_resnet(seed), images(count=50), labels=LABELS
+    )
 
 
 def test_hooks_see_every_step_and_epoch():
@@ -41,8 +44,8 @@ def test_a_training_that_is_stopped_may_go_on():
 
 
 def test_a_float64_student_is_distilled_in_float64():
-    teacher, student = tiny_resnet(0).double(), tiny_resnet(1).double()
-    first, last = distill(teacher, student, drawn(60).double(), tiny("digits-ffa"))
+    teacher, student = small_resnet(0).double(), small_resnet(1).double()
+    first, last = distill(teacher, student, images(count=60).double(), tiny("digits-ffa"))
     assert last.loss < first.loss
     assert student.stem[0].weight.dtype == torch.float64
 
@@ -57,9 +60,9 @@ def test_a_float64_student_is_distilled_in_float64():
     ],
 )
 def test_missing_and_unneeded_parts_are_refused(name, given, message):
-    start = partial(training, tiny(name), tiny_resnet(0), drawn(50))
+    start = partial(training, tiny(name), small_resnet(0), images(count=50))
     if name == "digits-kd" and given:
-        start = partial(distill, tiny_resnet(1), tiny_resnet(0), drawn(50), tiny(name))
+        start = partial(distill, small_resnet(1), small_resnet(0), images(count=50), tiny(name))
     with pytest.raises(ValueError, match=message):
         start(**given)
 
@@ -70,7 +73,7 @@ def test_cuda_graphs_on_a_cpu_are_refused_in_one_sentence():
         learning("run.cuda_graph=true")
     config = tiny("digits-kd", "run.cuda_graph=true")
     with pytest.raises(ValueError, match=message):
-        distill(tiny_resnet(1), tiny_resnet(0), drawn(50), config)
+        distill(small_resnet(1), small_resnet(0), images(count=50), config)
 
 
 def test_probes_are_fresh_at_every_call_and_exact_fa_draws_none():

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from networks import images, small_resnet
 from stand_ins import NoWaiting, plain_graphs, static_losses  # noqa: F401, fixtures
-from tiny_runs import drawn, tiny, tiny_resnet, training
+from tiny_runs import tiny, training
 
 from faqd_train import calibrate
 from faqd_train.losses import affinity
@@ -38,21 +39,21 @@ def start(method, *settings):
     """Return a training in float64, where rounding moves no activation to another level."""
     name, *own = method
     config = tiny(name, *own, "optimizer.epochs=3", *RATES, *settings)
-    images, streams = drawn(IMAGES).double(), make_streams(0)
-    student = quantize_as_configured(tiny_resnet(0), config.quantization)
-    calibrate(student.double(), images)
+    inputs, streams = images(count=IMAGES).double(), make_streams(0)
+    student = quantize_as_configured(small_resnet(0), config.quantization)
+    calibrate(student.double(), inputs)
     parts = {}
     if config.objective.needs_teacher:
-        network = tiny_resnet(1).double()
-        parts["teacher"] = make_teacher_pass(network, config, lambda: images)
+        network = small_resnet(1).double()
+        parts["teacher"] = make_teacher_pass(network, config, lambda: inputs)
     if config.objective.fa is not None:
         taps = config.objective.taps
         parts["adapters"] = make_adapters(
-            tiny_resnet(0), tiny_resnet(1), drawn(1), taps, streams.adapters
+            small_resnet(0), small_resnet(1), images(count=1), taps, streams.adapters
         ).double()
     if config.objective.label is not None:
         parts["labels"] = torch.arange(IMAGES) % 10
-    return training(config, student, images, streams=streams, **parts)
+    return training(config, student, inputs, streams=streams, **parts)
 
 
 @pytest.mark.usefixtures("static_losses")

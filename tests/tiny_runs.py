@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 from faqd_train import load_config, run_experiment
-from faqd_train.networks.resnet import preact_resnet
 from faqd_train.runs.record import read_record
 from faqd_train.training.checkpoints import Checkpoints, has_checkpoint
 from faqd_train.training.loop import Training
@@ -26,17 +25,6 @@ def tiny(name, *settings):
 
 def train(out, *settings, name="digits-ffa", **options):
     return run_experiment(tiny(name, *settings), out, **options)
-
-
-def tiny_resnet(seed=0, name="digits"):
-    """Return the network of the tiny runs, in float."""
-    generator = torch.Generator().manual_seed(seed)
-    return preact_resnet(tiny(name).model, in_channels=1, classes=10, generator=generator)
-
-
-def drawn(count, seed=0):
-    """Return random images of the digits' shape."""
-    return torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
 def as_given(images, _generator):
