@@ -35,13 +35,13 @@ CPU = (
 )
 CUDA = ("run.precision=bfloat16", "run.channels_last=true", "run.cuda_graph=true")
 FOLDED = ("run.teacher.folded=true", "run.teacher.precision=bfloat16")
-TAPS = 'objective.fa.taps=["layer1","layer2","layer3"]'
+
 FINE_TUNED = ("optimizer.epochs=30", "optimizer.lr=0.001")
 METHODS = {
     "kd": ("method=kd", "labels=label-free", *FOLDED),
-    "fa": ("method=fa", "labels=label-free", TAPS, *FOLDED),
-    "ffa15": ("method=ffa15", "labels=label-free", TAPS, *FOLDED),
-    "ffa15-one-sided": ("method=ffa15-one-sided", "labels=label-free", TAPS, *FOLDED),
+    "fa": ("method=fa", "labels=label-free", *FOLDED),
+    "ffa15": ("method=ffa15", "labels=label-free", *FOLDED),
+    "ffa15-one-sided": ("method=ffa15-one-sided", "labels=label-free", *FOLDED),
     "qat": ("method=supervised",),
 }
 

@@ -177,3 +177,14 @@ def test_what_cannot_be_shown_is_refused_in_one_line_with_code_2(arguments, mess
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_taps_are_by_default_the_stages_of_the_network():
+    for settings, expected in (
+        ([], ("stage1", "stage2", "stage3")),
+        (["model.kind=resnet"], ("layer1", "layer2", "layer3")),
+        (["model.kind=resnet", 'objective.fa.taps=["layer2"]'], ("layer2",)),
+        (["model.kind=resnet", "method=kd"], ()),
+    ):
+        assert load_config("digits", settings).objective.taps == expected
+    assert check_config({"model": {"kind": "resnet"}}).objective.taps[0] == "layer1"

@@ -13,6 +13,7 @@ from typing import Any
 from faqd_train.config.schema import Config
 from faqd_train.config.tables import Table, check_table, merge, nearest
 
+RESNET_LAYERS = ["layer1", "layer2", "layer3"]
 _CONFIGS = files("faqd_train.config") / "presets"
 
 
@@ -88,7 +89,16 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def check_config(table: Mapping[str, Any]) -> Config:
-    """Return the configuration of a nested table, or refuse it in one sentence (ValueError)."""
+    """Return the configuration of a nested table, or refuse it in one sentence (ValueError).
+
+    Where FA names no taps and the network is a post-activation ResNet, they are its layers.
+    """
+    model, objective = table.get("model"), table.get("objective", {})
+    if isinstance(model, dict) and model.get("kind") == "resnet" and isinstance(objective, dict):
+        fa = objective.get("fa", {"weight": 0.1})
+        if isinstance(fa, dict):
+            fa = {"taps": RESNET_LAYERS} | fa
+        table = {**table, "objective": objective | {"fa": fa}}
     return check_table(Config, table)
 
 

@@ -51,7 +51,8 @@ class AffinityConfig(Section):
     order: Annotated[Literal[1, 2], Integer] = 2
     """2: mean squares of the affinities' gaps; 1: mean absolute values."""
     taps: tuple[str, ...] = Field(default=("stage1", "stage2", "stage3"), min_length=1)
-    """Modules of the student whose maps are compared, as in named_modules()."""
+    """Modules of the student whose maps are compared, as in named_modules(). Default: its stages,
+    with model.kind=resnet its layers."""
     teacher_taps: tuple[str, ...] | None = None
     """Modules of the teacher, one for each tap; none: of the same names."""
     probes: ProbesConfig | None = None
