@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from faqd_train.losses import affinity
 from faqd_train.runs import open_run
-from faqd_train.training import loop, teacher
+from faqd_train.training import loop, teacher, update
 from faqd_train.training.graphs import WARM_UP
 
 aten = torch.ops.aten
@@ -74,7 +74,7 @@ def plain_graphs(monkeypatch):
         made.append(PlainGraph(*arguments))
         return made[-1]
 
-    for module in (loop, teacher):
+    for module in (update, teacher):
         monkeypatch.setattr(module, "GraphedFunction", plain_graph)
     for module in (loop, teacher, open_run):
         monkeypatch.setattr(module, "check_graphs", lambda *_: None)

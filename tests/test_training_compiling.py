@@ -13,7 +13,7 @@ from faqd_train import load_config
 from faqd_train.networks.taps import tapped
 from faqd_train.quantization.activations import calibrate
 from faqd_train.quantization.model import quantize_model
-from faqd_train.training import distributed, loop
+from faqd_train.training import distributed, update
 from faqd_train.training import teacher as teacher_pass
 from faqd_train.training.compiling import check_compiling, compiled
 from faqd_train.training.loop import fit
@@ -170,7 +170,7 @@ def test_a_compiled_network_that_loses_a_derivative_is_refused(loses, monkeypatc
             network.stage2.register_forward_hook(forgets)
         return compiled(network, device, backend="aot_eager")
 
-    monkeypatch.setattr(loop, "compiled", compiling)
+    monkeypatch.setattr(update, "compiled", compiling)
     labels, students = torch.arange(50) % 10, {}
     for compile in ("false", "true"):
         config, network = tiny("digits-float", f"run.compile={compile}"), small_resnet().double()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 
 import torch
@@ -13,31 +12,23 @@ from torch import Tensor, nn
 from faqd_train.config.schema import Config
 from faqd_train.data import fingerprint
 from faqd_train.losses.probes import generator_on
-from faqd_train.networks.adapters import WithAdapters
 from faqd_train.networks.precision import (
-    at_least_float32,
     memory_format,
     running_in,
     set_memory_format,
 )
-from faqd_train.networks.taps import tapped
-from faqd_train.quantization.together import AlternatingProjections
-from faqd_train.quantization.weights import blend_shadow_weights
 from faqd_train.training import distributed
 from faqd_train.training.checkpoints import Checkpoints
-from faqd_train.training.compiling import Context, check_same_gradient, compiled
-from faqd_train.training.divergence import CHECK_EVERY, Guard, stop_unless_finite
-from faqd_train.training.graphs import GraphedFunction, check_graphs
-from faqd_train.training.objective import objective_terms, weighted_sum
+from faqd_train.training.divergence import CHECK_EVERY, Guard
+from faqd_train.training.graphs import check_graphs
 from faqd_train.training.optimizer import (
-    gradient_norm,
     make_optimizer,
     make_schedule,
-    rates_on_device,
 )
 from faqd_train.training.signals import Interrupted, Stop
 from faqd_train.training.state import Epoch, TrainingState
 from faqd_train.training.task import Prepare, Task
+from faqd_train.training.update import Batch, Update
 
 
 class Training:
@@ -84,30 +75,15 @@ class Training:
             self.state.restore(saved)
         self._guard = Guard(device)
         self._guard.start_epoch(self.state.batches, self.state.first_loss)
-        self._compiling: Context = compiled(student, device) if config.run.compile else nullcontext
-        self._pairs = objective.tap_pairs
-        self._taps = tuple(tap for tap, _ in self._pairs)
-        self._open = ExitStack()
-        maps = self._open.enter_context(tapped(student, self._taps))
         if task.teacher:
             task.teacher.tap(objective.teacher_tapped)
-        to_logits = set(objective.weights) != {"fa"}  # FA alone does not reach the classifier
-        self._network = WithAdapters(student, task.adapters, maps, self._taps, to_logits)
-        self._parallel = distributed.parallel(self._network, all_used=to_logits)
+        self._update = Update(task, config, self.state, self._guard)
         self._batches: tuple[Tensor, ...] = ()  # of the epoch in progress
         self._order_sha256 = ""
-        self._is_checked = False  # that compiled passes give the gradient of plain ones
-        self._batch_size = 0  # images of the batch in progress, of all processes
-        self._graphed: GraphedFunction | None = None
-        if config.run.cuda_graph:
-            self._graphed = GraphedFunction(self._update, [streams.probes])
-            self._project = AlternatingProjections(student, compiled=config.run.compile)
-        # What a graph reads, where the schedule's numbers would be constants of it.
-        self._rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
 
     def close(self) -> None:
         """Take the taps off the student."""
-        self._open.close()
+        self._update.close()
 
     def __enter__(self) -> Training:
         return self
@@ -144,14 +120,7 @@ class Training:
         if not self._batches:
             self._start_epoch()
         batch = self._batches[self.state.batches]
-        self._batch_size = len(batch)
-        tensors = self._read_batch(batch, self.state.streams.augment)
-        if self.config.run.compile and not self._is_checked:
-            self._check_compiled(tensors)
-        if self._graphed:
-            self._graphed(*tensors)
-        else:
-            self._update(*tensors)
+        self._update(self._read_batch(batch, self.state.streams.augment))
         self.state.batches += 1
         if self.state.batches % CHECK_EVERY == 0:
             self.check()
@@ -173,46 +142,26 @@ class Training:
 
     def check(self) -> None:
         """Wait for the steps so far, and stop if a watched value went wrong."""
-        if self._graphed:
-            self._graphed.join()
+        self._update.wait()
         self._guard.check(self.state.epoch)
-
-    def _check_compiled(self, tensors: list[Tensor]) -> None:
-        """Refuse compiled passes that lose the gradient of the plain ones (ValueError)."""
-        before = {name: value.clone() for name, value in self._network.state_dict().items()}
-        probes, state = self.state.streams.probes, self.state.streams.probes.get_state()
-        parameters = [p for p in self._network.parameters() if p.requires_grad]
-        gradients = []
-        for context in (nullcontext, self._compiling):
-            if self._graphed:
-                self._project()
-            with context():
-                terms, _ = self._terms(self._network, *tensors)
-            loss = weighted_sum(terms, self.config.objective)
-            found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-            gradients.append(torch.cat([gradient.flatten() for gradient in found]))
-            self._network.load_state_dict(before)
-            probes.set_state(state)
-        check_same_gradient(*gradients)
-        self._is_checked = True
 
     def _start_epoch(self) -> None:
         self.task.student.train()
-        for rate, group in zip(self._rates, self.state.optimizer.param_groups, strict=True):
-            rate.fill_(group["lr"])
+        self._update.start_epoch()
         order = self.state.draw_order(len(self.task.images))
         self._order_sha256 = fingerprint(order)
         self._batches = torch.split(order.to(self._device), self.config.optimizer.batch_size)
         self._guard.start_epoch(self.state.batches, None)
 
-    def _read_batch(self, batch: Tensor, augment: torch.Generator | None) -> list[Tensor]:
+    def _read_batch(self, batch: Tensor, augment: torch.Generator | None) -> Batch:
         """Return this process's inputs, labels if they are used, and what the teacher answers."""
         # These decide the inputs, as the images are the same: the order they come in, how many at
         # once, which batch of it, and the augmentation's numbers.
         drawn = None if augment is None else augment.get_state().numpy().tobytes()
         batch_key = self._order_sha256, len(self._batches[0]), self.state.batches, drawn
         labels = self.task.labels
-        tail = [] if labels is None else [labels[distributed.part_of(batch)]]
+        if labels is not None:
+            labels = labels[distributed.part_of(batch)]
 
         def prepare() -> Tensor:
             # Several processes augment the whole batch alike, and each keeps its part.
@@ -220,55 +169,17 @@ class Training:
             return inputs.contiguous(memory_format=self._layout)
 
         if self.task.teacher is None:
-            return [prepare(), *tail]
+            return Batch(len(batch), prepare(), labels)
         inputs, (logits, maps) = self.task.teacher(batch_key, prepare, augment)
-        return [inputs, *tail, logits, *(maps[other] for _, other in self._pairs)]
-
-    def _update(self, *tensors: Tensor) -> None:
-        """Take one step of the optimizer: static shapes, and no wait for the device."""
-        state, config = self.state, self.config
-        if self._graphed:
-            self._project()
-        with self._compiling():
-            terms, outputs = self._terms(self._parallel, *tensors)
-        loss = weighted_sum(terms, config.objective)
-        state.optimizer.zero_grad()
-        count = len(tensors[0])
-        torch.autograd.backward(loss * distributed.weight(count, self._batch_size))
-        norm = gradient_norm(state.optimizer)
-        blend_shadow_weights(state.student, config.quantization.blend)
-        with rates_on_device(state.optimizer, self._rates) if self._graphed else nullcontext():
-            state.optimizer.step()
-        state.add({**terms, "loss": loss, "gradient": norm}, count)
-        self._guard.watch(terms, loss, norm, outputs)
-
-    def _terms(
-        self, network: nn.Module, inputs: Tensor, *others: Tensor
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the terms of the objective, and what else is watched."""
-        rest = list(others)
-        labels = rest.pop(0) if self.task.labels is not None else None
-        teacher_logits = rest.pop(0) if self.task.teacher else None
-        with running_in(self.config.run.precision, self._device):
-            logits, maps = network(inputs)
-        terms = objective_terms(
-            at_least_float32(logits),
-            config=self.config.objective,
-            teacher_logits=teacher_logits,
-            map_pairs=[(maps[tap], other) for tap, other in zip(self._taps, rest, strict=True)],
-            labels=labels,
-            probes=self.state.streams.probes,
-            batch_size=self._batch_size,
-            compiled=self.config.run.compile and self._graphed is not None,
-        )
-        outputs = {f"the student's map at {tap}": maps[tap] for tap in self._taps}
-        return terms, outputs | ({"a logit of the student": logits} if self._taps else {})
+        needed = tuple(maps[tap] for tap in self.config.objective.teacher_tapped)
+        return Batch(len(batch), inputs, labels, logits, needed)
 
     def _end_epoch(self, started: float) -> Epoch:
         self.check()
         state, optimizer = self.state, self.config.optimizer
         if state.epoch == optimizer.epochs:
-            self._look_at_last_step(self._batches[-1])
+            state.student.eval()
+            self._update.look_at_last_step(self._read_batch(self._batches[-1], None))
         means = state.means(len(self.task.images))
         record = Epoch(
             epoch=state.epoch,
@@ -285,21 +196,6 @@ class Training:
         state.finish_epoch(record)
         self._batches = ()
         return record
-
-    def _look_at_last_step(self, batch: Tensor) -> None:
-        """Stop if it has led where nothing is finite, which no loss has seen."""
-        self.task.student.eval()
-        self._batch_size = len(batch)
-        tensors = self._read_batch(batch, None)
-        probes = self.state.streams.probes
-        before = probes.get_state()
-        with torch.no_grad():
-            terms, outputs = self._terms(self._network, *tensors)
-        probes.set_state(before)
-        self._guard.watch(terms, weighted_sum(terms, self.config.objective), None, outputs)
-        self.check()
-        epoch, steps = self.position
-        stop_unless_finite(self._network.state_dict(), epoch=epoch, step=steps + 1)
 
 
 def fit(
