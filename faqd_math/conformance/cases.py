@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from hypothesis import strategies as st
@@ -43,21 +43,24 @@ class Seed:
         return f"np.random.default_rng({self.value})"
 
 
-def _search(**options: Any) -> Callable[[Conventions], Searches]:
-    """Search maps as `_maps_and_probes` draws them with these options."""
-    return lambda conventions: _both(conventions, partial(_maps_and_probes, **options))
+Kind = Literal["plain", "resized", "batch", "dead pixel", "seed"]
+
+
+def _search(kind: Kind) -> Callable[[Conventions], Searches]:
+    """Search maps of a kind, as `_maps_and_probes` draws them."""
+    return lambda conventions: _both(conventions, partial(_maps_and_probes, kind=kind))
 
 
 #: Maps of one size without dead pixels, and probes where they are an argument.
-pairs = _search()
+pairs = _search("plain")
 #: Teachers of other size.
-resized_pairs = _search(same_size=False)
+resized_pairs = _search("resized")
 #: Batches of two or three.
-batches = _search(batch=True)
+batches = _search("batch")
 #: A pixel of the student, the teacher or both is dead.
-dead_pixels = _search(dead=True)
+dead_pixels = _search("dead pixel")
 #: As `pairs`, with a generator.
-pairs_and_seeds = _search(seed=True)
+pairs_and_seeds = _search("seed")
 
 
 def triples(conventions: Conventions) -> Searches:
@@ -116,21 +119,15 @@ def _both(
 
 @st.composite
 def _maps_and_probes(
-    draw: st.DrawFn,
-    conventions: Conventions,
-    readable: bool,
-    *,
-    same_size: bool = True,
-    batch: bool = False,
-    dead: bool = False,
-    seed: bool = False,
+    draw: st.DrawFn, conventions: Conventions, readable: bool, *, kind: Kind
 ) -> Arguments:
-    leading = (draw(st.integers(2, 3)),) if batch else ()
+    leading = (draw(st.integers(2, 3)),) if kind == "batch" else ()
+    same_size = kind != "resized"
     maps = feature_pairs(
         **_sizes(readable), leading=leading, same_size=same_size, readable=readable
     )
     student, teacher = map(_revived, draw(maps.filter(lambda p: same_size or _sizes_differ(*p))))
-    if dead:
+    if kind == "dead pixel":
         _kill_a_pixel(draw, student, teacher)
     elif not same_size and not interpolates_well(teacher, student.shape[-2:]):
         # What was revived may cancel its neighbours.
@@ -139,7 +136,7 @@ def _maps_and_probes(
     if conventions.probes == "argument":
         single = student if student.ndim == 3 else student[0]
         case["probes"] = draw(probes_for(single, 2 if readable else 5, readable=readable))
-    if seed:
+    if kind == "seed":
         case["rng"] = Seed(draw(st.integers(0, 99)))
     return case
 
