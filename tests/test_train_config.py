@@ -1,20 +1,16 @@
-"""Configurations: defaults, files, overrides, descriptions, hashes, and earlier versions."""
+"""Configurations: defaults, files, overrides and descriptions."""
 
 import json
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from faqd_train import load_run, run_experiment
 from faqd_train.cli import main
 from faqd_train.config.describe import describe_config
 from faqd_train.config.files import check_config, load_config, packaged_configs
-from faqd_train.config.migration import migrate_settings
 from faqd_train.config.schema import Config
 from faqd_train.config.tables import setting_names
 
-RECORDS = Path(__file__).parents[1] / "analysis" / "results" / "runs"
 FACTORY = ["model.factory='package.module:function'", 'model.options={width = 4, name = "a b"}']
 KINDS = [  # of each section that has several
     ["model.kind=resnet", "model.shortcut=pad"],
@@ -97,71 +93,6 @@ def test_a_factory_takes_the_place_of_any_packaged_network(name):
     model = load_config(name, FACTORY).model
     assert (model.kind, model.factory) == ("factory", "package.module:function")
     assert model.options == {"width": 4, "name": "a b"}
-
-
-@pytest.mark.parametrize("path", sorted(RECORDS.glob("digits-*.json")), ids=lambda path: path.stem)
-def test_recorded_settings_are_those_of_today(path):
-    settings = migrate_settings(json.loads(path.read_text("utf-8"))["result"]["config"])
-    assert migrate_settings(settings) == settings
-    _, bits, *rest, seed = path.stem.split("-")
-    if rest == ["teacher"]:
-        name, parts = "digits-teacher", []
-    else:
-        name, parts = "digits", [f"bits={bits}", f"method={rest[0]}"]
-        parts += ["labels=label-free"] if "free" in rest else []
-    exact = [] if bits == "float" else ["quantization.weights.projection=exact"]
-    expected = load_config(name, [*parts, *exact, f"run.seed={seed.removeprefix('seed')}"])
-    assert check_config(settings) == expected
-
-
-KL = {"loss": "kl", "temperature": 2.0, "weight": 1.0}
-SPHERE = {"probes": {"k": 5, "law": "sphere"}, "weight": 0.1, "order": 1}
-FOLDED = {"folded": True, "precision": "bfloat16", "tolerance": 0.1}
-EXACT = {"bits": 4, "projection": "exact"}
-
-
-@pytest.mark.parametrize(
-    ("section", "old", "new"),
-    [
-        ("objective", {"kd_loss": "kl", "temperature": 2.0}, {"kd": KL}),
-        ("objective", {"fa_method": "ffa", "k": 5, "law": "sphere", "order": 1}, {"fa": SPHERE}),
-        ("objective", {"fa": 0.0, "fa_method": "ffa", "k": 5}, {"fa": None}),
-        ("model", {"depth": 56, "factory": None, "options": {}}, {"depth": 56}),
-        (
-            "model",
-            {"factory": "a:b", "options": {"c": 1}, "depth": 20, "init": None},
-            {"factory": "a:b", "options": {"c": 1}},
-        ),
-        ("quantization", {}, {"weights": EXACT}),
-        (
-            "quantization",
-            {"projection": "released", "per_channel": False, "weight_bits": 2},
-            {"weights": {"projection": "released", "bits": 2}},
-        ),
-        (
-            "quantization",
-            {"weight_bits": 32, "blend": 0.0, "activation_rule": "released"},
-            {"weights": None, "activations": {"rule": "released", "bits": 4}},
-        ),
-        ("run", {f"teacher_{key}": value for key, value in FOLDED.items()}, {"teacher": FOLDED}),
-        ("run", {"teacher_folded": False, "teacher_tolerance": None, "seed": 3}, {"seed": 3}),
-    ],
-)
-def test_settings_of_earlier_versions_are_translated(section, old, new):
-    assert check_config(migrate_settings({section: old})) == check_config({section: new})
-
-
-def test_a_run_folder_of_an_earlier_version_is_read(tmp_path):
-    config = load_config("digits-float", ["data.limit=50", "optimizer.epochs=1"])
-    record = run_experiment(config, tmp_path)
-    old = record["config"] | {
-        "quantization": {"weight_bits": 32, "activation_bits": 32, "projection": "exact"},
-        "objective": {"kd": 0.0, "fa": 0.0, "label": 1.0, "fa_method": "exact", "k": None},
-    }
-    (tmp_path / "run.json").write_text(json.dumps(record | {"config": old}))
-    assert load_run(tmp_path).config == config
-    again = run_experiment(config, tmp_path, resume=True)
-    assert again["weights_sha256"] == record["weights_sha256"]
 
 
 @pytest.mark.parametrize(

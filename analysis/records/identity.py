@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from faqd_train.config.migration import recorded_config
+from faqd_train.config.files import check_config
 from faqd_train.config.networks import FactoryConfig, ModelConfig
 from faqd_train.config.objective import ObjectiveConfig
 from faqd_train.config.quantization import FLOAT_BITS
@@ -40,7 +40,7 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def present_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return recorded settings in the schema of this version, by which runs are compared."""
-    return recorded_config(config).settings()
+    return check_config(config).settings()
 
 
 def settings_of(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def describe_run(run: Mapping[str, Any]) -> dict[str, Any]:
         "data", "network", "bits", "method", "labels" (whether a loss term reads training labels)
         and "start". FA and FFA come with KD.
     """
-    config = recorded_config(run["config"])
+    config = check_config(run["config"])
     weights, activations = config.quantization.weight_bits, config.quantization.activation_bits
     bits = [f"{b}{kind}" for b, kind in ((weights, "W"), (activations, "A")) if b < FLOAT_BITS]
     return {

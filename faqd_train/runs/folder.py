@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from faqd_train.config.migration import recorded_config
+from faqd_train.config.files import check_config
 from faqd_train.config.schema import Config
 from faqd_train.runs.record import SCHEMA, Record, read_record, write_record
 from faqd_train.training.checkpoints import has_checkpoint, remove_checkpoints
@@ -90,7 +90,7 @@ def finished_run(out: Path, config: Config, *, overwrite: bool, resume: bool) ->
     record = (
         read_record(out / RECORD) if finished else read_record(out / DIVERGED, ("config", "reason"))
     )
-    if recorded_config(record["config"]).settings() != config.settings():
+    if check_config(record["config"]).settings() != config.settings():
         raise ValueError(
             f"{out} holds {held} run of another configuration, which cannot be resumed: choose "
             f"another folder, or ask to overwrite it."

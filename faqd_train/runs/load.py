@@ -10,7 +10,7 @@ from torch import nn
 
 from faqd_train import data
 from faqd_train.config.data import DataConfig
-from faqd_train.config.migration import recorded_config
+from faqd_train.config.files import check_config
 from faqd_train.config.schema import Config
 from faqd_train.networks.building import build_network
 from faqd_train.runs.folder import BEST, RECORD, WEIGHTS
@@ -52,7 +52,7 @@ def load_run(folder: Path, weights: Literal["last", "best"] = "last") -> Run:
             f"{folder} holds no run.json; the folder of a finished run is accepted: train it first."
         )
     record = read_record(path)
-    config = recorded_config(record["config"])
+    config = check_config(record["config"])
     network = build_network(
         config.model,
         config.quantization,

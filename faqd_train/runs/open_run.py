@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from faqd_train import data
-from faqd_train.config.migration import recorded_config
+from faqd_train.config.files import check_config
 from faqd_train.config.schema import Config
 from faqd_train.quantization.activations import activation_steps
 from faqd_train.quantization.model import weight_levels
@@ -219,5 +219,5 @@ def _results(out: Path, task: Task, config: Config, state: TrainingState) -> Rec
 
 
 def _upgrade(identity: Record) -> Record:
-    """Return the identity in a checkpoint of any version with the present settings."""
-    return identity | {"config": recorded_config(identity["config"]).settings()}
+    """Return the identity in a checkpoint with the settings that were added since."""
+    return identity | {"config": check_config(identity["config"]).settings()}

@@ -49,7 +49,7 @@ class Checkpoints:
     every_epochs: int = 1
     every_steps: int = 0  # beside those at the ends of epochs; 0: none
     place: Tree = field(default_factory=dict)  # what decides its last bits: see `records.place`
-    upgrade: Callable[[Tree], Tree] = dict  # of an identity that an earlier version wrote
+    upgrade: Callable[[Tree], Tree] = dict  # of an identity that lacks later settings
 
     def due(self, epoch: int, step: int) -> bool:
         """Whether the state is to be saved so many steps into an epoch, from 1."""
@@ -95,7 +95,7 @@ class Checkpoints:
                 f"{key} is {given!r} here and {saved!r} in the checkpoint in {self.folder}; a run "
                 f"is resumed as it was started: set it back, or start another run elsewhere."
             )
-        # Checkpoints of earlier versions do not hold their place.
+        # A checkpoint without a place is compared by its identity alone.
         moved = [
             f"{key} {given} (was {saved})"
             for key, saved, given in _differences(checkpoint.get("place", self.place), self.place)
