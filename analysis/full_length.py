@@ -21,6 +21,7 @@ from pathlib import Path
 from faqd_train import load_config
 from faqd_train.config.schema import Config
 from faqd_train.runs.folder import LOCK, RECORD
+from faqd_train.runs.record import Record
 from faqd_train.runs.run import run_together
 from faqd_train.training.checkpoints import PREVIOUS, has_checkpoint
 
@@ -28,12 +29,10 @@ TAR_BYTES = 15 * 10**6
 LEAST_SECONDS = 20.0  # with less, a group is not begun
 RESERVE = 10.0  # seconds, for saving the states
 # A folded teacher, mixed precision: see the section on speed in the README.
-CPU = (
-    "run.precision=bfloat16",
-    "run.channels_last=true",
-    "run.compile=true",
-)
+CPU = ("run.precision=bfloat16", "run.channels_last=true")
 CUDA = ("run.precision=bfloat16", "run.channels_last=true", "run.cuda_graph=true")
+# Tried in this order: compiled passes are refused where they lose a derivative.
+COMPILED = (("run.compile=true",), ("run.compile=false",))
 FOLDED = ("run.teacher.folded=true", "run.teacher.precision=bfloat16")
 
 FINE_TUNED = ("optimizer.epochs=30", "optimizer.lr=0.001")
@@ -99,7 +98,9 @@ class Places:
     settings: tuple[str, ...] = ()
 
 
-def configs_of(group: Group, places: Places, device: str, seed: int) -> dict[Path, Config]:
+def configs_of(
+    group: Group, places: Places, device: str, seed: int, compiled: Sequence[str] = ()
+) -> dict[Path, Config]:
     """Return the configuration of each student of a group, by the folder of its run."""
     speed = CUDA if device.startswith("cuda") else CPU
     common = [
@@ -109,6 +110,7 @@ def configs_of(group: Group, places: Places, device: str, seed: int) -> dict[Pat
         f"run.seed={seed}",
         f"run.data_seed={seed}",
         *speed,
+        *compiled,
         *group.settings,
     ]
     if group.start is not None:
@@ -148,18 +150,21 @@ def train_slice(
     end = time.monotonic() + seconds
     for seed in seeds:
         for group in groups:
-            configs = configs_of(group, places, device, seed)
-            unfinished = [out for out in configs if not (out / RECORD).exists()]
-            left = end - time.monotonic() - RESERVE
-            if not unfinished or left < LEAST_SECONDS:
-                yield from (f"{_name(out)}: {_state(out)}" for out in configs)
-                continue
-            teacher = None if group.teacher is None else places.networks / group.teacher
-            results = run_together(
-                configs, teacher=teacher, resume=True, device=device, time_budget=left
-            )
-            for out, result in results.items():
-                reason = f", {result}" if isinstance(result, Exception) else ""
+            open_runs = set(configs_of(group, places, device, seed))
+            outcomes = dict.fromkeys(sorted(open_runs), "")
+            for compiled in COMPILED:
+                configs = configs_of(group, places, device, seed, compiled)
+                configs = {out: c for out, c in configs.items() if _is_open(out, open_runs)}
+                left = end - time.monotonic() - RESERVE
+                if not configs or left < LEAST_SECONDS:
+                    break
+                teacher = None if group.teacher is None else places.networks / group.teacher
+                results = run_together(
+                    configs, teacher=teacher, resume=True, device=device, time_budget=left
+                )
+                outcomes |= {out: _reason(result) for out, result in results.items()}
+                open_runs = {out for out, result in results.items() if _cannot_compile(result)}
+            for out, reason in outcomes.items():
                 yield f"{_name(out)}: {_state(out)}{reason}"
 
 
@@ -190,6 +195,19 @@ def unpack(tars: Sequence[Path], out: Path) -> None:
     for path in tars:
         with tarfile.open(path) as tar:
             tar.extractall(out, filter="data")
+
+
+def _is_open(out: Path, open_runs: set[Path]) -> bool:
+    return out in open_runs and not (out / RECORD).exists()
+
+
+def _cannot_compile(result: Record | Exception) -> bool:
+    """Whether a run was refused as compiled, or had been begun otherwise."""
+    return isinstance(result, ValueError) and "run.compile" in str(result)
+
+
+def _reason(result: Record | Exception) -> str:
+    return f", {result}" if isinstance(result, Exception) else ""
 
 
 def _name(out: Path) -> str:

@@ -47,7 +47,12 @@ class _CoarseGradient(torch.autograd.Function):
         scaled = inputs / step
         ctx.save_for_backward(scaled)
         ctx.bits = bits
-        return torch.ceil(scaled).clamp_(0, 2**bits - 1).mul_(step)
+        codes, top = torch.ceil(scaled), 2**bits - 1
+        if torch.compiler.is_compiling():
+            # In torch 2.11 a compiled function that works on its result in place loses its
+            # derivative (pytorch issue 180642).
+            return codes.clamp(0, top) * step
+        return codes.clamp_(0, top).mul_(step)
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
