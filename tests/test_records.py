@@ -274,12 +274,12 @@ def test_a_run_is_described_in_words(settings, words):
     assert tuple(described.values()) == ("cifar10", *words, "scratch")
 
 
-def test_settings_of_earlier_versions_are_understood():
+def test_a_network_of_a_factory_is_named_by_its_function_and_depth():
     config = {
         "data": {"name": "cifar10"},
         "model": {"factory": "a.b:cifar_resnet", "options": {"depth": 56}},
-        "quantization": {"weight_bits": 32, "activation_bits": 32},
-        "objective": {"kd": 0.0, "fa": 0.0, "label": 1.0},
+        "quantization": {"weights": None, "activations": None},
+        "objective": {"kd": None, "fa": None, "label": {"weight": 1.0}},
     }
     assert tuple(describe_run({"config": config}).values()) == (
         "cifar10", "ResNet-56", "float", "supervised", True, "scratch",

@@ -149,8 +149,8 @@ def run(tmp_path, pairs):
     config = {
         "data": {"name": "cifar10"},
         "model": {"depth": 20},
-        "quantization": {"weight_bits": 4, "activation_bits": 4},
-        "objective": {"kd": 1.0, "fa": 0.1, "label": 0.0, "k": None},
+        "quantization": {},
+        "objective": {"label": None},
     }
     (folder / "run.json").write_text(json.dumps({"config": config, "epochs": [{}, {}]}))
     return folder
