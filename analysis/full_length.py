@@ -179,7 +179,7 @@ def pack(runs: Path, out: Path) -> list[Path]:
     for folder in sorted({path.parent for path in runs.rglob("*") if path.is_file()}):
         files = [f for f in sorted(folder.iterdir()) if f.name not in (LOCK, PREVIOUS)]
         size = sum(file.stat().st_size for file in files)
-        if size > room:
+        if not tars or size > room:
             tars.append(out / f"runs-{len(tars)}.tar")
             tars[-1].unlink(missing_ok=True)
             room = TAR_BYTES

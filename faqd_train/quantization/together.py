@@ -7,6 +7,7 @@ into starting small kernels. Here their rows are padded to one length.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,26 @@ from faqd_train.quantization.weights import (
 )
 
 Layer = tuple[QuantizedWeight, Tensor]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Layers of equal bits, and room for their rows, padded by zeros to one length."""
+
+    bits: int
+    layers: list[Layer]
+    counts: list[int]  # rows of each layer
+    padded: Tensor  # (R, m)
+    lengths: Tensor  # (R, 1), float64: of the rows without padding
+
+    @classmethod
+    def of(cls, bits: int, layers: list[Layer]) -> _Group:
+        rows = [_rows(weights, quantizer) for quantizer, weights in layers]
+        counts, sizes = ([part.shape[axis] for part in rows] for axis in (0, 1))
+        padded = rows[0].new_zeros(sum(counts), max(sizes))
+        repeated = [size for count, size in zip(counts, sizes, strict=True) for _ in range(count)]
+        lengths = torch.tensor(repeated, dtype=torch.float64, device=padded.device)[:, None]
+        return cls(bits, layers, counts, padded, lengths)
 
 
 class AlternatingProjections:
@@ -44,7 +65,7 @@ class AlternatingProjections:
                 quantizer = layer[0]
                 if isinstance(quantizer, QuantizedWeight) and quantizer.projection == "alternating":
                     groups.setdefault(quantizer.bits, []).append((quantizer, layer.original))
-        self._groups = groups
+        self._groups = [_Group.of(bits, layers) for bits, layers in groups.items()]
         self._project: Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]] = (
             torch.compile(_project, dynamic=False) if compiled else _project
         )
@@ -52,17 +73,15 @@ class AlternatingProjections:
     @torch.no_grad()
     def __call__(self) -> None:
         """Take the iterations of one training step, and hand each layer its projection."""
-        for bits, layers in self._groups.items():
-            rows = [_rows(weights, quantizer) for quantizer, weights in layers]
-            counts = [len(part) for part in rows]
-            longest = max(part.shape[1] for part in rows)
-            padded = rows[0].new_zeros(sum(counts), longest)
-            parts = torch.split(padded, counts)
-            for own, part in zip(rows, parts, strict=True):
+        for group in self._groups:
+            layers, counts = group.layers, group.counts
+            for (quantizer, weights), part in zip(
+                layers, torch.split(group.padded, counts), strict=True
+            ):
+                own = _rows(weights, quantizer)
                 part[:, : own.shape[1]] = own
-            lengths = _lengths(rows, padded.device)
             steps = torch.cat([quantizer.step for quantizer, _ in layers])
-            projected, steps = self._project(padded, steps, lengths, bits)
+            projected, steps = self._project(group.padded, steps, group.lengths, group.bits)
             for (quantizer, weights), part, step in zip(
                 layers, torch.split(projected, counts), torch.split(steps, counts), strict=True
             ):
@@ -77,13 +96,6 @@ def _rows(weights: Tensor, quantizer: QuantizedWeight) -> Tensor:
     count = len(weights) if quantizer.per_channel else 1
     size = weights.numel() // count
     return weights.detach().as_strided((count, size), (size, 1))
-
-
-def _lengths(rows: list[Tensor], device: torch.device) -> Tensor:
-    """Return the unpadded length of each row (R, 1); filled on the device, without a copy."""
-    return torch.cat(
-        [torch.full((len(p), 1), p.shape[1], dtype=torch.float64, device=device) for p in rows]
-    )
 
 
 def _project(rows: Tensor, steps: Tensor, lengths: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -35,15 +35,19 @@ class RunCache(ExitStack):
         return thing
 
 
+def images_key(config: Config) -> Hashable:
+    """Return all that decides which images there are, and how they are prepared."""
+    return config.data.model_copy(update={"labels": True})  # labels are not among the inputs
+
+
 def inputs_key(config: Config) -> Hashable:
     """Return all that decides what a given teacher answers to given rows of the images."""
-    images = config.data.model_copy(update={"labels": True})  # are not among the inputs
     run = config.run
     # What is folded, and whether in bfloat16, depends on the maps that are needed. A graph gives
     # those that any of the runs needs.
     taps = () if run.cuda_graph else config.objective.teacher_tapped
     folded = taps if run.teacher.folded else ()
-    return images, run.teacher, run.channels_last, run.compile, run.cuda_graph, folded
+    return images_key(config), run.teacher, run.channels_last, run.compile, run.cuda_graph, folded
 
 
 def batches_key(config: Config) -> Hashable:

@@ -80,37 +80,37 @@ def import_network(
         If the file holds no weights of the network, the folder holds a run, or the accuracy is
         not that given.
     """
-    state = read_state(checkpoint)
-    known = recognise(state) if config.model.kind != "factory" else None
-    if known is None and config.model.kind != "factory":
-        raise ValueError(
-            f"the weights in {checkpoint} are of no built-in network; those of CIFAR's "
-            f"post-activation ResNets are recognised: name the function that makes the network by "
-            f"--network MODULE:FUNCTION."
-        )
-    shape = data.describe(config.data)
-    if known is not None:
-        state, config = known.state, config.model_copy(update={"model": known.model})
-        if known.classes != shape.classes:
-            raise ValueError(
-                f"the weights in {checkpoint} give {known.classes} logits and the data have "
-                f"{shape.classes} classes; equal numbers are accepted: name the data set that "
-                f"they were trained on."
-            )
-    network = build_network(
-        config.model, config.quantization, shape, make_streams(config.run.seed).weights
-    )
-    take_in(network, state, checkpoint)
-    network.eval()
-    device = device or torch.device("cpu")
-    network.to(device)
-    shares = {
-        split: evaluate(network, config, split) if data.has_labels(config.data, split) else None
-        for split in ("validation", "test")
-    }
-    _check_accuracy(shares["test"], accuracy)
     with lock_folder(out):
         finished_run(out, config, overwrite=overwrite, resume=False)
+        state = read_state(checkpoint)
+        known = recognise(state) if config.model.kind != "factory" else None
+        if known is None and config.model.kind != "factory":
+            raise ValueError(
+                f"the weights in {checkpoint} are of no built-in network; those of CIFAR's "
+                f"post-activation ResNets are recognised: name the function that makes the network "
+                f"by --network MODULE:FUNCTION."
+            )
+        shape = data.describe(config.data)
+        if known is not None:
+            state, config = known.state, config.model_copy(update={"model": known.model})
+            if known.classes != shape.classes:
+                raise ValueError(
+                    f"the weights in {checkpoint} give {known.classes} logits and the data have "
+                    f"{shape.classes} classes; equal numbers are accepted: name the data set that "
+                    f"they were trained on."
+                )
+        network = build_network(
+            config.model, config.quantization, shape, make_streams(config.run.seed).weights
+        )
+        take_in(network, state, checkpoint)
+        network.eval()
+        device = device or torch.device("cpu")
+        network.to(device)
+        shares = {
+            split: evaluate(network, config, split) if data.has_labels(config.data, split) else None
+            for split in ("validation", "test")
+        }
+        _check_accuracy(shares["test"], accuracy)
         clear_folder(out, resume=False)
         record: Record = {
             "schema": SCHEMA,

@@ -16,7 +16,7 @@ from faqd_train.networks.adapters import make_adapters
 from faqd_train.networks.building import build_network
 from faqd_train.networks.normalisation import accept_normalised_by
 from faqd_train.quantization.activations import calibrate
-from faqd_train.runs.cache import RunCache, inputs_key
+from faqd_train.runs.cache import RunCache, images_key, inputs_key
 from faqd_train.runs.load import Run, check_teacher_accuracy, check_teacher_data, data_of, load_run
 from faqd_train.training.loop import accuracy
 from faqd_train.training.seeds import make_streams
@@ -51,12 +51,12 @@ class Shared:
 
 def load_shared(config: Config, setting: Setting) -> Shared:
     """Load images and teacher, or take them from the cache of the process."""
-    cache, device, key = setting.cache, setting.device, inputs_key(config)
+    cache, device, key = setting.cache, setting.device, images_key(config)
     teacher_run, prepare = setting.teacher_run, data.load_preparation(config.data)
     teacher = None
     if teacher_run is not None:
         load = partial(_load_teacher, teacher_run, config, prepare.statistics, device)
-        teacher = cache.once(("teacher", teacher_run, key), load)
+        teacher = cache.once(("teacher", teacher_run, key, config.run.teacher), load)
     images = cache.once(
         ("train", key),
         lambda: data.load_images(config.data, "train")[: config.data.limit].to(device),
@@ -66,7 +66,9 @@ def load_shared(config: Config, setting: Setting) -> Shared:
         sample = partial(prepare, images[:CALIBRATION_IMAGES])
         taps = setting.taps if config.run.cuda_graph else None
         make = partial(make_teacher_pass, teacher.network, config, sample, taps)
-        teacher_pass = cache.once(("pass", teacher_run, key), lambda: cache.enter_context(make()))
+        teacher_pass = cache.once(
+            ("pass", teacher_run, inputs_key(config)), lambda: cache.enter_context(make())
+        )
     validation = cache.once(
         ("validation", key), lambda: data.load_images(config.data, "validation").to(device)
     )
